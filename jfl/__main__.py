@@ -1,0 +1,5 @@
+"""`python -m jfl`."""
+
+from jfl.cli import main
+
+main()

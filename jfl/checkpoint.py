@@ -1,0 +1,252 @@
+"""Checkpoints: orbax arrays, written in the background, counted only when complete and hashed.
+
+A checkpoint is the folder `checkpoints/<round>/`. Its arrays are chunked by one client on the
+leading axis, so one client can be read alone. `manifest.json` holds the SHA-256 of every file and
+is written last; a folder without it counts as absent. Nothing older is deleted before that.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from pydantic import Field
+
+from jfl import tree
+from jfl.config import Section
+from jfl.errors import CheckpointError
+
+MANIFEST = "manifest.json"
+ARRAYS = "arrays"
+_HEADROOM = 1.1  # files are a little larger than their arrays
+
+
+class Config(Section):
+    """The `checkpoint` section."""
+
+    every: int = Field(10, ge=1)
+    """Save after every so many rounds, and after the last."""
+    keep: int = Field(2, ge=1)
+    """Keep the newest so many, and the best."""
+    best: Literal["valid_accuracy", "none"] = "valid_accuracy"
+    """Also keep the saved round that was best on the clients' validation samples."""
+
+
+class Checkpoints:
+    """The checkpoints of one run."""
+
+    def __init__(self, folder: Path, config: Config | None = None) -> None:
+        self.folder = folder
+        self._config = config or Config()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+
+    def rounds(self) -> list[int]:
+        """Returns the rounds with a complete checkpoint, ascending."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(
+            int(path.name)
+            for path in self.folder.iterdir()
+            if path.name.isdigit() and (path / MANIFEST).is_file()
+        )
+
+    def best(self) -> int | None:
+        """Returns the saved round with the best validation score, the earlier on a tie."""
+        scores = {r: self.manifest(r).get("score") for r in self.rounds()}
+        known = {r: score for r, score in scores.items() if score is not None}
+        return max(known, key=lambda r: (known[r], -r)) if known else None
+
+    def manifest(self, round_number: int) -> dict[str, Any]:
+        """Returns what is written beside the arrays: round, score, clients, file hashes."""
+        path = self.folder / str(round_number) / MANIFEST
+        try:
+            return json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+    def save(self, round_number: int, state: Any, about: dict[str, Any]) -> None:
+        """Starts writing a state of NumPy arrays; waits for the save before it.
+
+        Raises:
+            CheckpointError: the save before this one failed.
+        """
+        self.wait()
+        self._pending = self._worker.submit(self._write, round_number, state, about)
+
+    def wait(self) -> None:
+        """Waits for a save under way.
+
+        Raises:
+            CheckpointError: it failed; older checkpoints are untouched.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def _write(self, round_number: int, state: Any, about: dict[str, Any]) -> None:
+        target = self.folder / str(round_number)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if target.exists():  # a torn save of an earlier process
+            shutil.rmtree(target)
+        for torn in self.folder.glob("*.writing*"):
+            shutil.rmtree(torn, ignore_errors=True)
+        writing = self.folder / f"{round_number}.writing"
+        try:
+            writing.mkdir()
+            _orbax().save(
+                (writing / ARRAYS).absolute(),
+                args=ocp.args.PyTreeSave(state, save_args=jax.tree.map(_by_client, state)),
+            )
+            hashes = {name: _sha256(writing / name) for name in _files(writing)}
+            content = {"round": round_number, **about, "files": hashes}
+            _write_synced(writing / MANIFEST, json.dumps(content, indent=1))
+            os.rename(writing, target)
+        except Exception as error:
+            shutil.rmtree(writing, ignore_errors=True)
+            free = shutil.disk_usage(self.folder).free / 2**20
+            raise CheckpointError(
+                f"the checkpoint of round {round_number} could not be written to {self.folder} "
+                f"({_first_line(error)}; {free:.0f} MiB free); older checkpoints are kept, make "
+                "room and continue with --resume"
+            ) from error
+        self._prune()
+
+    def _prune(self) -> None:
+        rounds = self.rounds()
+        kept = set(rounds[-self._config.keep :])
+        if self._config.best != "none":
+            kept.add(self.best() or rounds[-1])
+        for old in set(rounds) - kept:
+            # the manifest goes first: a half-deleted checkpoint must not count as one
+            (self.folder / str(old) / MANIFEST).unlink()
+            shutil.rmtree(self.folder / str(old))
+
+    def problems(self, round_number: int) -> list[str]:
+        """Returns which files of a checkpoint are missing or do not match their hash."""
+        folder = self.folder / str(round_number)
+        wrong = []
+        for name, expected in self.manifest(round_number)["files"].items():
+            path = folder / name
+            if not path.is_file():
+                wrong.append(f"{name} is missing")
+            elif _sha256(path) != expected:
+                wrong.append(f"{name} has changed")
+        return wrong
+
+    def restore(
+        self, round_number: int, names: Sequence[str] | None = None, *, verify: bool = True
+    ) -> dict[str, Any]:
+        """Reads a checkpoint as NumPy arrays.
+
+        Args:
+            round_number: which one.
+            names: only these entries, such as ("own.params",); None for all.
+            verify: compare the file hashes first.
+
+        Raises:
+            CheckpointError: it is not there, changed, or unreadable.
+        """
+        folder = self.folder / str(round_number)
+        if round_number not in self.rounds():
+            known = ", ".join(map(str, self.rounds())) or "none"
+            raise CheckpointError(f"{self.folder} has no checkpoint of round {round_number}; "
+                                  f"there are: {known}")  # fmt: skip
+        problems = self.problems(round_number) if verify else []
+        if problems:
+            raise CheckpointError(f"the checkpoint {folder} is damaged: {problems[0]}")
+        path = (folder / ARRAYS).absolute()
+        try:
+            shapes = _orbax().metadata(path).item_metadata.tree
+            if names is not None:
+                shapes = _only(shapes, names)
+            restore = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+            args = ocp.args.PyTreeRestore(
+                item=shapes, restore_args=restore, partial_restore=names is not None
+            )
+            return _orbax().restore(path, args=args)
+        except Exception as error:
+            raise CheckpointError(f"{folder} cannot be read: {_first_line(error)}") from error
+
+    def newest_good(self) -> tuple[int | None, list[str]]:
+        """Returns the newest undamaged round, and a warning for each newer one skipped."""
+        warnings = []
+        for round_number in reversed(self.rounds()):
+            problems = self.problems(round_number)
+            if not problems:
+                return round_number, warnings
+            warnings.append(f"checkpoint {round_number} is skipped: {problems[0]}")
+        return None, warnings
+
+
+def needed_bytes(state: Any, config: Config, rounds: int) -> int:
+    """Returns how much disk the checkpoints of a run take at their most."""
+    kept = config.keep + (config.best != "none") + 1
+    saves = -(-rounds // config.every)
+    return int(tree.nbytes(state) * min(kept, saves) * _HEADROOM)
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Refuses to start a run whose checkpoints cannot fit the disk.
+
+    Raises:
+        CheckpointError: there is less free space than needed.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise CheckpointError(
+            f"the checkpoints of this run take up to {needed / 2**30:.2f} GiB, but {folder} has "
+            f"{free / 2**30:.2f} GiB free; make room, lower checkpoint.keep or give another --out"
+        )
+
+
+def _orbax() -> ocp.Checkpointer:
+    # orbax logs what it also raises; the user gets one sentence
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_compression=False))
+
+
+def _by_client(leaf: np.ndarray) -> ocp.SaveArgs:
+    array = np.asarray(leaf)
+    if array.ndim < 2:
+        return ocp.SaveArgs()
+    return ocp.SaveArgs(chunk_byte_size=max(1, array.nbytes // array.shape[0]), shard_axes=(0,))
+
+
+def _only(shapes: Any, names: Sequence[str]) -> dict[str, Any]:
+    chosen: dict[str, Any] = {}
+    for name in names:
+        source, target = shapes, chosen
+        *outer, last = name.split(".")
+        for word in outer:
+            source, target = source[word], target.setdefault(word, {})
+        target[last] = source[last]
+    return chosen
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:200]

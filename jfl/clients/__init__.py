@@ -1,0 +1,1 @@
+"""What one client does, and how many clients run at once."""

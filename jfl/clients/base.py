@@ -1,0 +1,180 @@
+"""What one client does: local training, and losses and metrics on its own samples."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from jfl import tree
+from jfl.clients import optimizer
+from jfl.clients.data import Rows, Samples
+from jfl.clients.plan import Plan, each
+from jfl.models.base import Model
+from jfl.types import Metrics, Params, PRNGKey
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["frozen"],
+    meta_fields=["model", "train", "plan"],
+)
+@dataclass(frozen=True)
+class Client:
+    """Frozen weights are data, so that a backbone is an argument and never a constant."""
+
+    frozen: Params
+    model: Model
+    train: optimizer.Config
+    plan: Plan
+
+    def each(self, function: Callable[..., Any], stacked: Any, *shared: Any) -> Any:
+        """Calls `function(client, slice, *shared)` for every client of stacked trees.
+
+        The plan decides how. Arrays that all clients share are arguments, never captured.
+        """
+        return each(
+            self.plan,
+            lambda row, client, *rest: function(client, row, *rest),
+            stacked,
+            self,
+            *shared,
+        )
+
+    def fit(
+        self,
+        params: Params,
+        samples: Samples,
+        rows: Rows,
+        key: PRNGKey,
+        learning_rate: Float[Array, ""],
+    ) -> tuple[Params, Metrics]:
+        """Trains one client for `local_epochs` over all its samples.
+
+        A client whose loss or weights stop being finite is rejected: it returns the weights it
+        started from, with `rejected` 1.
+
+        Returns:
+            The new weights; `train_loss` (nats, mean over all samples seen), `steps`, `rejected`.
+        """
+        size = self.train.batch_size
+        steps = (rows.count + size - 1) // size
+        rule = optimizer.direction(self.train)
+
+        def epoch(number: Int[Array, ""], carry: tuple) -> tuple:
+            epoch_key = jax.random.fold_in(key, number)
+            order = batch_order(epoch_key, rows.count, samples.longest, size)
+
+            def step(index: Int[Array, ""], carry: tuple) -> tuple:
+                params, state, total = carry
+                positions = jax.lax.dynamic_slice(order, (index * size,), (size,))
+                mask = index * size + jnp.arange(size) < rows.count
+                x, y = samples.at(rows, positions)
+                weights = mask / mask.sum()
+                dropout = jax.random.fold_in(epoch_key, index)
+                loss, gradient = jax.value_and_grad(self._loss)(params, x, y, weights, dropout)
+                update, state = rule.update(gradient, state, params)
+                params = jax.tree.map(
+                    lambda w, u: w - (learning_rate * u).astype(w.dtype), params, update
+                )
+                return params, state, total + loss * mask.sum()
+
+            return jax.lax.fori_loop(0, steps, step, carry)
+
+        start = (params, rule.init(params), jnp.zeros((), jnp.float32))
+        epochs = self.train.local_epochs
+        trained, _, total = jax.lax.fori_loop(0, epochs, epoch, start)
+        accepted = jnp.isfinite(total) & tree.all_finite(trained)
+        metrics = {
+            "train_loss": total / jnp.maximum(epochs * rows.count, 1),
+            "steps": epochs * steps,
+            "rejected": (~accepted).astype(jnp.int32),
+        }
+        return tree.select(accepted, trained, params), metrics
+
+    def _loss(
+        self,
+        params: Params,
+        x: Float[Array, "B ..."],
+        y: Int[Array, " B"],
+        weights: Float[Array, " B"],
+        key: PRNGKey | None,
+    ) -> Float[Array, ""]:
+        logits = self.model.apply(params, self.frozen, x, key=key)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+        # a padded row has weight 0, and 0 times an infinite loss would be nan
+        return jnp.where(weights > 0, losses * weights, 0.0).sum()
+
+    def loss(
+        self,
+        params: Params,
+        samples: Samples,
+        rows: Rows,
+        reduction: Literal["sample_mean", "batch_mean"] = "sample_mean",
+    ) -> Float[Array, ""]:
+        """Returns the cross-entropy (nats) of one client's model on its samples; 0 without any.
+
+        `batch_mean` is the mean of the means of consecutive training-size batches, in which a
+        short last batch weighs as much as a full one.
+        """
+        size = self.train.batch_size
+        batches = jnp.maximum((rows.count + size - 1) // size, 1)
+
+        def weigh(position: Int[Array, " B"]) -> Float[Array, " B"]:
+            if reduction == "sample_mean":
+                return jnp.full(position.shape, 1.0) / jnp.maximum(rows.count, 1)
+            members = jnp.minimum(size, rows.count - position // size * size)
+            return 1.0 / (batches * jnp.maximum(members, 1))
+
+        def chunk(total: Float[Array, ""], position: Int[Array, " B"], live: Bool[Array, " B"]):
+            x, y = samples.at(rows, position)
+            weights = jnp.where(live, weigh(position), 0.0)
+            return total + self._loss(params, x, y, weights, None)
+
+        return _over_chunks(samples, rows, chunk, jnp.zeros((), jnp.float32))
+
+    def measure(
+        self, params: Params, samples: Samples, rows: Rows, sums: Callable[..., Metrics]
+    ) -> Metrics:
+        """Returns the metric sums `sums(logits, labels, mask)` over one client's samples."""
+        shapes = jax.eval_shape(
+            sums,
+            jax.ShapeDtypeStruct((samples.chunk, self.model.num_classes), jnp.float32),
+            jax.ShapeDtypeStruct((samples.chunk,), jnp.int32),
+            jax.ShapeDtypeStruct((samples.chunk,), bool),
+        )
+        zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+
+        def chunk(total: Metrics, position: Int[Array, " B"], live: Bool[Array, " B"]) -> Metrics:
+            x, y = samples.at(rows, position)
+            logits = self.model.apply(params, self.frozen, x)
+            return jax.tree.map(jnp.add, total, sums(logits, y, live))
+
+        return _over_chunks(samples, rows, chunk, zeros)
+
+
+def batch_order(
+    key: PRNGKey, count: Int[Array, ""], longest: int, batch_size: int
+) -> Int[Array, " L"]:
+    """Returns an epoch's sample order: a permutation of 0 .. count-1, then padding.
+
+    L is `longest` rounded up to whole batches, the same for all clients.
+    """
+    length = -(-longest // batch_size) * batch_size
+    noise = jax.random.uniform(key, (length,))
+    return jnp.argsort(jnp.where(jnp.arange(length) < count, noise, 2.0))
+
+
+def _over_chunks(samples: Samples, rows: Rows, chunk: Callable[..., Any], zero: Any) -> Any:
+    """Folds `chunk(total, positions, live)` over one client's samples."""
+
+    def body(number: Int[Array, ""], total: Any) -> Any:
+        position = number * samples.chunk + jnp.arange(samples.chunk)
+        live = position < rows.count
+        return chunk(total, jnp.where(live, position, 0), live)
+
+    return jax.lax.fori_loop(0, (rows.count + samples.chunk - 1) // samples.chunk, body, zero)

@@ -1,0 +1,94 @@
+"""Ragged client data as flat index tables into one resident array."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Sharding
+from jaxtyping import Array, Float32, Int, Num, Shaped
+
+CHUNKS = (16, 32, 64, 128, 256)
+CHUNK_OVERHEAD = 8  # what one more chunk costs, in samples
+
+
+class Rows(NamedTuple):
+    """Where a client's samples of one part lie in the index: [start, start + count).
+
+    Scalars for one client; [K] stacked.
+    """
+
+    start: Int[Array | np.ndarray, "*K"]
+    count: Int[Array | np.ndarray, "*K"]
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["x", "y", "index"],
+    meta_fields=["longest", "chunk"],
+)
+@dataclass(frozen=True)
+class Samples:
+    """All samples, resident once, and the index that `Rows` of clients point into."""
+
+    x: Shaped[Array, "n ..."]
+    y: Int[Array, " n"]
+    index: Int[Array, " m"]
+    longest: int  # the largest number of training samples a client has
+    chunk: int  # how many samples are evaluated at once
+
+    def at(
+        self, rows: Rows, positions: Int[Array, " B"]
+    ) -> tuple[Float32[Array, "B ..."], Int[Array, " B"]]:
+        """Returns one client's samples at the given positions, scaled for the model."""
+        chosen = jnp.take(self.index, rows.start + positions, mode="clip")
+        return as_input(self.x[chosen]), self.y[chosen]
+
+
+def as_input(x: Num[Array, "..."]) -> Float32[Array, "..."]:
+    """Returns samples as a model takes them: uint8 images in [-1, 1], floats as they are."""
+    values = x.astype(jnp.float32)
+    return values / 127.5 - 1.0 if x.dtype == jnp.uint8 else values
+
+
+def place(
+    x: np.ndarray, y: np.ndarray, owners: Mapping[str, Sequence[np.ndarray]], sharding: Sharding
+) -> tuple[Samples, dict[str, Rows]]:
+    """Puts samples on the devices.
+
+    Args:
+        x: samples [n, ...].
+        y: labels [n].
+        owners: for `train`, `valid` and `test`, the samples of each client.
+        sharding: where they go.
+
+    Returns:
+        The samples and, on the host, the rows [N] of each part.
+    """
+    rows, index, start = {}, [], 0
+    for part, clients in owners.items():
+        counts = np.array([len(owned) for owned in clients], np.int32)
+        starts = (start + np.cumsum(counts) - counts).astype(np.int32)
+        rows[part] = Rows(starts, counts)
+        index += clients
+        start += int(counts.sum())
+    samples = Samples(
+        x=jax.device_put(x, sharding),
+        y=jax.device_put(y, sharding),
+        index=jax.device_put(np.concatenate(index).astype(np.int32), sharding),
+        longest=max(int(rows["train"].count.max()), 1),
+        chunk=best_chunk(np.concatenate([rows["valid"].count, rows["test"].count])),
+    )
+    return samples, rows
+
+
+def best_chunk(counts: Int[np.ndarray, " n"]) -> int:
+    """Returns the evaluation batch that wastes least on short last batches."""
+
+    def cost(chunk: int) -> int:
+        return int((-(-counts // chunk)).sum()) * (chunk + CHUNK_OVERHEAD)
+
+    return min(CHUNKS, key=cost)

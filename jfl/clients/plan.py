@@ -1,0 +1,220 @@
+"""How many clients run: one after another or in blocks, on how many devices, in which lowering.
+
+The plan is a pure function of config, backend, device count, shapes and memory, never of a
+stopwatch, so that the same run is planned the same way again.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Int
+from pydantic import Field
+
+from jfl.config import Section
+from jfl.errors import UsageError
+from jfl.mesh import AXIS
+from jfl.models.base import Lowering
+
+VERSION = 1  # of the table below; raise it when a choice changes
+
+# backend -> (loop, lowering). CPU: a convolution inside a loop is 10 to 20 times slower in the
+# native lowering, and vmapped clients only add memory traffic. Accelerators: small clients starve
+# the card one by one, and the gradient of the grouped convolution that vmap makes is slow.
+CHOICES: dict[str, tuple[Literal["map", "vmap"], Lowering]] = {
+    "cpu": ("map", "slices"),
+    "gpu": ("vmap", "slices"),
+    "tpu": ("vmap", "native"),
+}
+
+
+class Config(Section):
+    """The `plan` section; `auto` follows the table in clients/plan.py."""
+
+    loop: Literal["auto", "map", "vmap"] = "auto"
+    """One client after another on each device, or blocks of clients at once."""
+    block: int | None = Field(None, ge=1)
+    """Clients in a vmap block; none = as many as fit the memory."""
+    lowering: Literal["auto", "native", "slices"] = "auto"
+    """How convolutions are computed."""
+    devices: int | None = Field(None, ge=1)
+    """How many devices share the clients; on CPU these are virtual. None = all."""
+    store: Literal["auto", "device", "host"] = "auto"
+    """Where the state of idle clients is kept."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to run the clients of a round."""
+
+    backend: str
+    loop: Literal["map", "vmap"]
+    block: int
+    lowering: Lowering
+    devices: int
+    store: Literal["device", "host"]
+    jaxlib: str
+    reasons: tuple[str, ...] = ()
+    version: int = VERSION
+    mesh: Mesh | None = field(default=None, compare=True, repr=False)
+
+    def to_json(self) -> str:
+        """Returns the plan as saved in a run folder."""
+        content = asdict(replace(self, mesh=None))
+        del content["mesh"]
+        return json.dumps(content, indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> "Plan":
+        """Reads what `to_json` wrote."""
+        content = json.loads(text)
+        return Plan(**content | {"reasons": tuple(content["reasons"])})
+
+    def describe(self) -> str:
+        """Returns the plan in one line."""
+        how = "one after another" if self.loop == "map" else f"in blocks of {self.block}"
+        many = f"{self.devices} {self.backend} device{'s' if self.devices > 1 else ''}"
+        return f"clients {how} on {many}, {self.lowering} convolutions, {self.store} store"
+
+
+def backend_name(platform: str) -> str:
+    """Returns cpu, gpu or tpu for a JAX platform name."""
+    return {"cuda": "gpu", "rocm": "gpu"}.get(platform, platform)
+
+
+def loop_and_lowering(config: Config, backend: str) -> tuple[Literal["map", "vmap"], Lowering]:
+    """Returns the table's choice for a backend, where the config does not fix it."""
+    loop, lowering = CHOICES.get(backend, CHOICES["gpu"])
+    return (
+        loop if config.loop == "auto" else config.loop,
+        lowering if config.lowering == "auto" else config.lowering,
+    )
+
+
+def choose(
+    config: Config,
+    *,
+    backend: str,
+    num_devices: int,
+    cohort: int,
+    client_bytes: int | None,
+    state_bytes: int,
+    budget: int,
+    jaxlib: str,
+) -> Plan:
+    """Chooses a plan.
+
+    Args:
+        config: what the user fixed.
+        backend: cpu, gpu or tpu.
+        num_devices: devices the backend shows.
+        cohort: K, clients that train in a round.
+        client_bytes: memory one training client takes, by the compiler's own analysis; None
+            where it decides nothing.
+        state_bytes: memory the state of all clients takes.
+        budget: bytes one device may use.
+        jaxlib: version, recorded.
+
+    Raises:
+        UsageError: not even one client fits the budget.
+    """
+    loop, lowering = loop_and_lowering(config, backend)
+    devices = config.devices or min(num_devices, cohort)
+    reasons = [f"table {VERSION} for {backend}"]
+    block = 1
+    if loop == "vmap":
+        needed = max(client_bytes or 0, 1)
+        if needed > budget:
+            raise UsageError(
+                f"one client of this model needs {needed / 2**30:.1f} GiB, but memory.budget is "
+                f"{budget / 2**30:.1f} GiB; lower train.batch_size or raise the budget"
+            )
+        block = min(config.block or budget // needed, -(-cohort // devices))
+        reasons.append(f"{budget // needed} clients of {needed / 2**20:.0f} MiB fit the budget")
+    # on CPU host and device are the same memory, and NumPy rows change in place
+    store = "device" if backend != "cpu" and 3 * state_bytes < budget else "host"
+    if config.store != "auto":
+        store = config.store
+    fixed = [f"{k}={v}" for k, v in config.model_dump().items() if v not in ("auto", None)]
+    if fixed:
+        reasons.append(f"by config: {', '.join(fixed)}")
+    return Plan(backend, loop, block, lowering, devices, store, jaxlib, tuple(reasons))
+
+
+def order(plan: Plan, steps: Int[np.ndarray, " K"]) -> Int[np.ndarray, " K"]:
+    """Returns the order in which a cohort is laid over the devices.
+
+    Under `map` each device gets an equal number of clients and nearly equal steps; under `vmap`
+    clients of like size come together, since a block runs as long as its largest client.
+    """
+    largest_first = np.argsort(-steps, kind="stable")
+    if plan.loop == "vmap" or plan.devices == 1:
+        return largest_first
+    capacity = -(-len(steps) // plan.devices)
+    groups: list[list[int]] = [[] for _ in range(plan.devices)]
+    # all groups are full but the last, which `each` fills up with phantoms
+    room = [min(capacity, max(len(steps) - i * capacity, 0)) for i in range(plan.devices)]
+    loads = [0] * plan.devices
+    for client in largest_first:
+        open_groups = [i for i in range(plan.devices) if len(groups[i]) < room[i]]
+        lightest = min(open_groups, key=lambda i: loads[i])
+        groups[lightest].append(int(client))
+        loads[lightest] += int(steps[client])
+    return np.array([client for group in groups for client in group])
+
+
+def padding(plan: Plan, steps: Int[np.ndarray, " K"]) -> float:
+    """Returns the share of computed local steps that are padding, for a cohort laid out in order."""
+    if plan.loop == "map" or not steps.sum():
+        return 0.0
+    per_device = -(-len(steps) // plan.devices)
+    computed = 0
+    for first in range(0, len(steps), per_device):
+        shard = steps[first : first + per_device]
+        blocks = [shard[i : i + plan.block] for i in range(0, len(shard), plan.block)]
+        computed += sum(int(block.max()) * len(block) for block in blocks)
+    return 1.0 - int(steps.sum()) / computed
+
+
+def each(plan: Plan, function: Callable[..., Any], stacked: Any, *shared: Any) -> Any:
+    """Calls `function(slice, *shared)` for every slice of stacked trees and stacks the results.
+
+    What is shared is copied to every device; arrays must come in this way, not by closure.
+    Clients need not divide the devices: phantom slices fill up, run nothing and are cut off again.
+    """
+    if plan.mesh is None:
+        raise ValueError("the plan has no mesh yet")
+    size = jax.tree.leaves(stacked)[0].shape[0]
+    phantoms = -size % plan.mesh.size
+
+    def pad(leaf: jax.Array) -> jax.Array:
+        return jnp.concatenate([leaf, jnp.repeat(leaf[:1], phantoms, axis=0)])
+
+    def shard(live: jax.Array, slices: Any, *shared: Any) -> Any:
+        def one(row: tuple[Any, Any]) -> Any:
+            is_live, arguments = row
+            if not phantoms:
+                return function(arguments, *shared)
+            shapes = jax.eval_shape(function, arguments, *shared)
+            nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+            return jax.lax.cond(
+                is_live, lambda given: function(given, *shared), lambda _: nothing, arguments
+            )
+
+        if plan.loop == "map":
+            return jax.lax.map(one, (live, slices))
+        return jax.lax.map(one, (live, slices), batch_size=plan.block)
+
+    rows = PartitionSpec(AXIS)
+    specs = (rows, rows, *(PartitionSpec() for _ in shared))
+    mapped = jax.shard_map(shard, mesh=plan.mesh, in_specs=specs, out_specs=rows, check_vma=False)
+    live = jnp.arange(size + phantoms) < size
+    if not phantoms:
+        return mapped(live, stacked, *shared)
+    result = mapped(live, jax.tree.map(pad, stacked), *shared)
+    return jax.tree.map(lambda leaf: leaf[:size], result)

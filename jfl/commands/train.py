@@ -1,0 +1,57 @@
+"""`jfl train`: configs -> a run folder with a trained, checkpointed, evaluated federation."""
+
+import json
+from typing import Any
+
+import click
+
+from jfl.cli import answer
+from jfl.commands import options
+
+
+@click.command(
+    "train",
+    epilog="""
+\b
+Examples:
+  jfl train tiny_fomo
+  jfl train tiny_fomo algorithm.name=fedavg seed=1
+  jfl train configs/fashion_fomo.yaml my_changes.yaml rounds=50 --out runs
+  jfl train --resume outputs/tiny_fomo/2026-01-31-1 rounds=40
+""",
+)
+@click.argument("words", nargs=-1, metavar="[YAML...] [KEY=VALUE...]")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Same as KEY=VALUE.")
+@click.option("--resume", metavar="RUN", help="Go on from a run folder's last good checkpoint.")
+@click.option("--replan", is_flag=True, help="With --resume: let the plan change; bits may too.")
+@click.option("--dry-run", is_flag=True, help="Say what would run, and how; train nothing.")
+@options.out
+@options.data_dir
+@options.device
+@options.common
+def train(words: tuple[str, ...], **flags: Any) -> int:
+    """Train a federation.
+
+    Any number of yaml files are merged left to right, then KEY=VALUE changes. Yaml files are
+    found by path, in ./configs, or among the packaged ones.
+    """
+    from rich.console import Console
+
+    from jfl import runs
+
+    names = [word for word in words if "=" not in word]
+    changes = [word for word in words if "=" in word] + list(flags["changes"])
+    if flags["data_dir"]:
+        changes.append(f"data.dir={json.dumps(flags['data_dir'])}")
+    runs.check_arguments(names, flags["resume"])
+    console = Console(stderr=flags["as_json"])
+    shared = {"device": flags["device"], "dry_run": flags["dry_run"]}
+    if flags["resume"]:
+        summary, code = runs.resume(
+            flags["resume"], changes, console, replan=flags["replan"], **shared
+        )
+    else:
+        summary, code = runs.start(names, changes, console, out=flags["out"], **shared)
+    if flags["as_json"]:
+        answer(summary)
+    return code

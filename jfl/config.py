@@ -1,0 +1,225 @@
+"""From yaml files and `key=value` to a frozen, checked config.
+
+OmegaConf merges and interpolates, pydantic checks. A schema is any `Section`; each kind of job
+brings its own, and each plugin owns the `Section` of its settings.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from jfl.errors import UsageError
+from jfl.plugins import nearest
+
+
+def _switch(value: Any) -> Any:
+    words = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
+    return words.get(value.lower(), value) if isinstance(value, str) else value
+
+
+Switch = Annotated[bool, BeforeValidator(_switch)]
+"""A bool that may also be written yes/no/on/off."""
+
+
+class Section(BaseModel):
+    """Base of every config class: frozen, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+SchemaT = TypeVar("SchemaT", bound=Section)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people read it: 1e-4 is a number, yes is a word, a key stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = str(key_node.value)
+            if key in seen:
+                raise UsageError(f"the key {key} stands twice, second in line {_line(key_node)}")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    letter: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag.rsplit(":", 1)[1] not in {"bool", "float", "timestamp"}
+    ]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9_]+(?:[eE][-+]?[0-9]+)?"
+        r"|[0-9][0-9_]*[eE][-+]?[0-9]+|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+0123456789."),
+)
+
+
+def _line(node: yaml.Node) -> int:
+    return node.start_mark.line + 1
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Parses yaml text; `where` names the source in an error."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "cannot be parsed"
+        raise UsageError(f"{where}{line} is not valid yaml: {problem}") from error
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def config_path(name: str) -> Path:
+    """Finds a config by path, in ./configs, or among the packaged ones; `.yaml` may be left out.
+
+    Raises:
+        UsageError: there is none; the message names the nearest packaged one.
+    """
+    packaged = packaged_configs()
+    file_name = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
+    for place in (Path(name), Path(file_name), Path("configs") / file_name, packaged / file_name):
+        if place.is_file():
+            return place
+    known = sorted(path.relative_to(packaged).as_posix() for path in packaged.rglob("*.yaml"))
+    hint = nearest(file_name.removeprefix("configs/"), known)
+    raise UsageError(f"there is no config {name}{hint}; packaged ones: {', '.join(known)}")
+
+
+def packaged_configs() -> Path:
+    """Returns the folder of configs that come with jfl: of the checkout, or of the wheel."""
+    package = Path(__file__).parent
+    checkout = package.parent / "configs"
+    return checkout if checkout.is_dir() else package / "configs"
+
+
+def read(names: Sequence[str]) -> dict[str, Any]:
+    """Reads and merges yaml files, left to right, without checking or interpolating them."""
+    parts = []
+    for name in names:
+        path = config_path(name)
+        try:
+            content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} cannot be read: {error}") from error
+        if content is not None and not isinstance(content, dict):
+            raise UsageError(f"{path} must hold `key: value` lines, not a {_kind(content)}")
+        parts.append(content or {})
+    return merge(*parts)
+
+
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """Turns `a.b=1` words into one nested dict; values are yaml."""
+    merged: dict[str, Any] = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", key):
+            raise UsageError(f"{override!r} is not key=value, as in train.learning_rate=0.01")
+        value = parse_yaml(text, f"the value of {key}") if text else None
+        part: Any = value
+        for word in reversed(key.split(".")):
+            part = {word: part}
+        merged = merge(merged, part)
+    return merged
+
+
+def merge(*parts: dict[str, Any]) -> dict[str, Any]:
+    """Merges nested dicts, left to right; later values win, lists are replaced."""
+    return _merged(parts, resolve=False)
+
+
+def resolve(content: dict[str, Any]) -> dict[str, Any]:
+    """Replaces `${...}` by the values they name."""
+    return _merged([content], resolve=True)
+
+
+def _merged(parts: Sequence[dict[str, Any]], *, resolve: bool) -> dict[str, Any]:
+    try:
+        plain = OmegaConf.to_container(OmegaConf.merge({}, *parts), resolve=resolve)
+    except OmegaConfBaseException as error:
+        first_line = str(error).split("\n", maxsplit=1)[0]
+        where = error.full_key or "interpolation"
+        raise UsageError(f"config: {where}: {first_line}") from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def check(schema: type[SchemaT], content: dict[str, Any], prefix: str = "") -> SchemaT:
+    """Validates plain values against a schema.
+
+    Raises:
+        UsageError: the first thing wrong, with its key, its value and what would be right.
+    """
+    try:
+        return schema.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise UsageError(_explain(schema, error, prefix)) from error
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"config: {prefix}{error}") from error
+
+
+def load(schema: type[SchemaT], names: Sequence[str], overrides: Iterable[str] = ()) -> SchemaT:
+    """Reads yaml files, merges them and the overrides, interpolates, and checks the result."""
+    return check(schema, resolve(merge(read(names), parse_overrides(overrides))))
+
+
+def dump(config: Section) -> str:
+    """Returns the config as yaml with every default written out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _explain(schema: type[Section], error: ValidationError, prefix: str) -> str:
+    details = error.errors(include_url=False)
+    unknown = [item for item in details if item["type"] == "extra_forbidden"]
+    first = (unknown or details)[0]
+    if isinstance(first.get("ctx", {}).get("error"), UsageError):
+        return str(first["ctx"]["error"])
+    key = prefix + ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        owner = _section_at(schema, first["loc"][:-1])
+        known = list(owner.model_fields) if owner else []
+        word = str(first["loc"][-1])
+        listed = f"; there are: {', '.join(known)}" if known else ""
+        return f"config: {key} is not a setting{nearest(word, known)}{listed}"
+    if first["type"] == "missing":
+        return f"config: {key} is missing"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = message.replace("should be an object", "should be a section of `key: value` lines")
+    return f"config: {key}={_shown(first['input'])}: {message}"
+
+
+def _section_at(schema: type[Section], loc: Sequence[str | int]) -> type[Section] | None:
+    owner: Any = schema
+    for part in loc:
+        field = owner.model_fields.get(part) if hasattr(owner, "model_fields") else None
+        owner = field.annotation if field else None
+    return owner if isinstance(owner, type) and issubclass(owner, Section) else None
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _kind(value: Any) -> str:
+    return "list" if isinstance(value, list) else "single value"

@@ -1,0 +1,120 @@
+"""Metrics of every client's own model on its own data, one block of clients at a time."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from pydantic import Field
+
+from jfl.clients.base import Client
+from jfl.clients.data import Rows, Samples
+from jfl.config import Section
+from jfl.metrics import calibration, classification
+from jfl.types import Metrics, Params
+
+
+class Config(Section):
+    """The `evaluate` section."""
+
+    every: int = Field(1, ge=1)
+    """Evaluate after every so many rounds, and after the last."""
+
+
+def sums(
+    logits: Float[Array, "B C"], labels: Int[Array, " B"], mask: Bool[Array, " B"]
+) -> Metrics:
+    """Returns the sums of all metrics."""
+    return classification.sums(logits, labels, mask) | calibration.sums(logits, labels, mask)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Metric sums per client, each [N, ...]; everything else follows from them."""
+
+    sums: dict[str, np.ndarray]
+
+    @property
+    def accuracy_per_client(self) -> Float[np.ndarray, " N"]:
+        """Accuracy of each client, nan for one without samples."""
+        return classification.result(self.sums)["accuracy"]
+
+    def summary(self) -> dict[str, float]:
+        """Returns the metrics of all clients together.
+
+        accuracy, nll, brier and ece are over all samples; `accuracy_mean` is the plain mean over
+        clients, `accuracy_worst10` the mean of the worst tenth of them (at least one client),
+        `f_ece` the sample-weighted mean of the clients' own errors.
+        """
+        pooled = {name: values.sum(axis=0) for name, values in self.sums.items()}
+        whole = classification.result(pooled) | calibration.result(pooled)
+        samples = self.sums["samples"]
+        present = samples > 0
+        accuracy = np.sort(self.accuracy_per_client[present])
+        own_ece = np.nan_to_num(calibration.result(self.sums)["ece"][present])
+        worst = accuracy[: max(1, len(accuracy) // 10)]
+        total = max(int(samples.sum()), 1)
+        return {
+            "accuracy": float(whole["accuracy"]),
+            "accuracy_mean": float(accuracy.mean()) if len(accuracy) else float("nan"),
+            "accuracy_worst10": float(worst.mean()) if len(worst) else float("nan"),
+            "nll": float(whole["nll"]),
+            "brier": float(whole["brier"]),
+            "ece": float(whole["ece"]),
+            "f_ece": float((own_ece * samples[present]).sum() / total),
+            "mce": float(whole["mce"]),
+            "not_finite": int(pooled["not_finite"]),
+        }
+
+    def per_client(self) -> list[dict[str, float | int]]:
+        """Returns id, n, correct, accuracy, nll and ece of each client."""
+        scores = classification.result(self.sums)
+        ece = calibration.result(self.sums)["ece"]
+        return [
+            {
+                "id": client,
+                "n": int(self.sums["samples"][client]),
+                "correct": int(self.sums["correct"][client]),
+                "accuracy": float(scores["accuracy"][client]),
+                "nll": float(scores["nll"][client]),
+                "ece": float(ece[client]),
+            }
+            for client in range(len(self.sums["samples"]))
+        ]
+
+
+class Evaluator:
+    """Compiled evaluation, reused for every part and round."""
+
+    def __init__(self, client: Client, samples: Samples) -> None:
+        self._client, self._samples = client, samples
+        self._own = jax.jit(_own)
+        self._shared = jax.jit(_shared)
+
+    def own(self, models: Iterator[tuple[Int[np.ndarray, " K"], Params]], rows: Rows) -> Result:
+        """Measures clients' own models, given in blocks of (ids, stacked models) in id order."""
+        blocks = []
+        for ids, params in models:
+            measured = self._own(self._client, params, self._samples, Rows(*(r[ids] for r in rows)))
+            blocks.append(jax.device_get(measured))
+        return Result({name: np.concatenate([b[name] for b in blocks]) for name in blocks[0]})
+
+    def shared(self, params: Params, rows: Rows) -> Result:
+        """Measures one model on every client's data."""
+        return Result(jax.device_get(self._shared(self._client, params, self._samples, rows)))
+
+
+def _own(client: Client, params: Params, samples: Samples, rows: Rows) -> Metrics:
+    def one(client: Client, row: tuple[Params, Rows], samples: Samples) -> Metrics:
+        return client.measure(row[0], samples, row[1], sums)
+
+    return client.each(one, (params, rows), samples)
+
+
+def _shared(client: Client, params: Params, samples: Samples, rows: Rows) -> Metrics:
+    def one(client: Client, rows: Rows, params: Params, samples: Samples) -> Metrics:
+        return client.measure(params, samples, rows, sums)
+
+    return client.each(one, rows, params, samples)

@@ -1,0 +1,229 @@
+"""Everything a run is made of, put together from its config: data, partition, model, plan, clients.
+
+Nothing here depends on the round; `federate` trains it, `jfl eval` measures it.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jaxlib
+import numpy as np
+import psutil
+from jaxtyping import Int
+
+from jfl import mesh as meshes
+from jfl import plugins, tree
+from jfl.algorithms.base import Algorithm, RoundData, State
+from jfl.clients import data as client_data
+from jfl.clients import plan as plans
+from jfl.clients import store as stores
+from jfl.clients.base import Client
+from jfl.clients.data import Rows, Samples
+from jfl.clients.plan import Plan
+from jfl.datasets import base as datasets
+from jfl.datasets.base import Dataset
+from jfl.errors import UsageError
+from jfl.evaluate import Evaluator, Result
+from jfl.experiment import Experiment
+from jfl.models import base as models
+from jfl.models.base import Model
+from jfl.partition import base as partitions
+from jfl.partition.base import Partition
+from jfl.types import Params, PRNGKey
+
+MEMORY_SHARE = 0.8  # of a device, where no budget is set
+
+
+def stream(seed: int, name: str) -> PRNGKey:
+    """Returns the random stream of one purpose, so that changing one leaves the others alone."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+
+
+@dataclass(frozen=True)
+class Federation:
+    """A run put together; see the module."""
+
+    experiment: Experiment
+    dataset: Dataset
+    partition: Partition
+    model: Model
+    client: Client
+    algorithm: Algorithm
+    notes: tuple[str, ...]
+    samples: Samples
+    rows: dict[str, Rows]
+
+    @property
+    def plan(self) -> Plan:
+        """How the clients run."""
+        return self.client.plan
+
+    def initial(self) -> State:
+        """The state before the first round: every client starts from the same model."""
+        params, _ = jax.jit(self.model.init)(stream(self.experiment.seed, "init"))
+        return self.algorithm.init(params, self.experiment.clients)
+
+    @cached_property
+    def model_bytes(self) -> int:
+        """Bytes of one model's trainable weights."""
+        params, _ = jax.eval_shape(self.model.init, jax.random.key(0))
+        return tree.nbytes(params)
+
+    def round_data(self, ids: Int[np.ndarray, " K"], round_number: int) -> RoundData:
+        """Returns what the cohort trains and validates on."""
+        train, valid = (
+            jax.tree.map(lambda leaf: jnp.asarray(leaf[ids]), self.rows[part])
+            for part in ("train", "valid")
+        )
+        rate = jnp.float32(self.experiment.train.learning_rate_in(round_number))
+        return RoundData(jnp.asarray(ids), self.samples, train, valid, rate)
+
+    def steps(self, ids: Int[np.ndarray, " K"]) -> Int[np.ndarray, " K"]:
+        """Returns the local steps of each of the clients."""
+        settings = self.experiment.train
+        return -(-self.rows["train"].count[ids] // settings.batch_size) * settings.local_epochs
+
+    @cached_property
+    def _evaluator(self) -> Evaluator:
+        return Evaluator(self.client, self.samples)
+
+    @property
+    def block(self) -> int:
+        """Clients whose models are evaluated at once."""
+        return max(self.experiment.cohort_size, self.plan.devices)
+
+    def evaluate(
+        self, part: str, shared: dict[str, Any], own: Callable[[Int[np.ndarray, " K"], str], Params]
+    ) -> dict[str, Result]:
+        """Measures each client's own models, or the global one where clients have none.
+
+        Args:
+            part: valid or test.
+            shared: the algorithm's shared state.
+            own: reads one entry of some clients' state.
+
+        Returns:
+            Results by entry of `own`; the first is the algorithm's result.
+        """
+        rows = self.rows[part]
+        if not self.algorithm.personal:
+            return {"params": self._evaluator.shared(shared["params"], rows)}
+
+        def models_of(name: str) -> Iterator[tuple[Int[np.ndarray, " K"], Params]]:
+            for ids in stores.blocks(self.experiment.clients, self.block):
+                yield ids, own(ids, name)
+
+        return {name: self._evaluator.own(models_of(name), rows) for name in self.algorithm.personal}
+
+
+def prepare(
+    experiment: Experiment, partition: Partition | None = None, plan: Plan | None = None
+) -> Federation:
+    """Puts a run together; a resumed one brings the partition and plan of its folder.
+
+    Raises:
+        UsageError: the settings do not fit the data or the machine.
+        DataError: the data are missing or bad.
+    """
+    notes: list[str] = []
+    dataset = _fitted(datasets.load(experiment.data, experiment.seed), experiment, notes)
+    if partition is None:
+        partition = partitions.partition(
+            dataset.y, experiment.clients, experiment.partition, experiment.seed
+        )
+    notes += partition.notes
+    algorithm = plugins.load("algorithm", experiment.algorithm.name).build(
+        experiment.algorithm, experiment.clients, experiment.cohort_size
+    )
+    plan = plan or _choose_plan(experiment, dataset, partition, algorithm)
+    mesh = meshes.make(plan.devices)
+    plan = replace(plan, mesh=mesh)
+    model = _model(experiment, dataset, plan.lowering)
+    _, frozen = jax.jit(model.init)(stream(experiment.seed, "init"))
+    everywhere = meshes.everywhere(mesh)
+    owners = {part: getattr(partition, part) for part in ("train", "valid", "test")}
+    samples, rows = client_data.place(dataset.x, dataset.y, owners, everywhere)
+    client = Client(frozen, model, experiment.train, plan)
+    return Federation(
+        experiment, dataset, partition, model, client, algorithm, tuple(notes), samples, rows
+    )
+
+
+def _fitted(dataset: Dataset, experiment: Experiment, notes: list[str]) -> Dataset:
+    """Resizes images to what the model takes, or to `data.image_size`."""
+    if dataset.x.dtype != np.uint8:
+        if experiment.data.image_size:
+            raise UsageError(f"data.image_size is set, but {dataset.name} does not hold images")
+        return dataset
+    size = dataset.input_shape[0]
+    wanted = experiment.data.image_size
+    if wanted is None:
+        wanted = plugins.load("model", experiment.model.name).image_size(size)
+    if wanted == size:
+        return dataset
+    notes.append(f"images are resized from {size} to {wanted} pixels")
+    return replace(dataset, x=datasets.resize(dataset.x, wanted))
+
+
+def _model(experiment: Experiment, dataset: Dataset, lowering: models.Lowering) -> Model:
+    return models.build(experiment.model, dataset.input_shape, dataset.num_classes, lowering)
+
+
+def _choose_plan(
+    experiment: Experiment, dataset: Dataset, partition: Partition, algorithm: Algorithm
+) -> Plan:
+    """Asks the compiler what one client takes, and chooses the plan."""
+    backend = plans.backend_name(jax.default_backend())
+    loop, lowering = plans.loop_and_lowering(experiment.plan, backend)
+    model = _model(experiment, dataset, lowering)
+    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    state = jax.eval_shape(lambda weights: algorithm.init(weights, experiment.clients), params)
+    analyse = loop == "vmap"  # one after another, clients take what one client takes
+    return plans.choose(
+        experiment.plan,
+        backend=backend,
+        num_devices=len(jax.devices()),
+        cohort=experiment.cohort_size,
+        client_bytes=_client_bytes(experiment, dataset, partition, model) if analyse else None,
+        state_bytes=tree.nbytes(state.own),
+        budget=_budget(experiment),
+        jaxlib=jaxlib.__version__,
+    )
+
+
+def _client_bytes(
+    experiment: Experiment, dataset: Dataset, partition: Partition, model: Model
+) -> int:
+    """Returns the memory one training client takes, by the compiler's own analysis."""
+    longest = max(len(rows) for rows in partition.train)
+    shape = jax.ShapeDtypeStruct
+    samples = Samples(
+        shape(dataset.x.shape, dataset.x.dtype),
+        shape(dataset.y.shape, jnp.int32),
+        shape((len(dataset.y),), jnp.int32),
+        max(longest, 1),
+        1,
+    )
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    params, frozen = jax.eval_shape(model.init, key)
+    client = Client(frozen, model, experiment.train, plans.Plan("", "map", 1, "native", 1, "host", ""))
+    rows = Rows(shape((), jnp.int32), shape((), jnp.int32))
+    arguments = (client, params, samples, rows, key, shape((), jnp.float32))
+    compiled = jax.jit(Client.fit).lower(*arguments).compile()
+    analysis = compiled.memory_analysis()
+    temporary = analysis.temp_size_in_bytes if analysis is not None else 0
+    return temporary + 2 * tree.nbytes(params)
+
+
+def _budget(experiment: Experiment) -> int:
+    fixed = experiment.memory.budget_bytes()
+    if fixed is not None:
+        return fixed
+    limits = jax.devices()[0].memory_stats() or {}
+    total = limits.get("bytes_limit", psutil.virtual_memory().total)
+    return int(MEMORY_SHARE * total)

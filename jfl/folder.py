@@ -1,0 +1,205 @@
+"""A run folder: what lies in it, written whole, read with checks, held by one process at a time."""
+
+import fcntl
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import jaxlib
+
+from jfl import config as configs
+from jfl import experiment as experiments
+from jfl.checkpoint import Checkpoints
+from jfl.clients import plan as plans
+from jfl.clients.plan import Plan
+from jfl.errors import CheckpointError, UsageError
+from jfl.experiment import Experiment
+from jfl.federation import Federation
+from jfl.partition.base import Partition, table
+from jfl.report import pictures, summary
+from jfl.report.journal import plain, write_text
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class RunFolder:
+    """The folder of one run; see the module."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens a run folder.
+
+        Raises:
+            UsageError: the path is not one.
+        """
+        if not (path / "config.yaml").is_file():
+            what = "is not a run folder: it has no config.yaml" if path.exists() else "is not there"
+            raise UsageError(f"{path} {what}; `jfl train` prints the folder it makes")
+        self.path = path
+
+    @property
+    def experiment(self) -> Experiment:
+        """The resolved config the run was started with."""
+        return configs.load(Experiment, [str(self.path / "config.yaml")])
+
+    @property
+    def plan(self) -> Plan:
+        """The plan the run was started with."""
+        return self._read("plan.json", Plan.from_json)
+
+    @property
+    def partition(self) -> Partition:
+        """Who owns which samples."""
+        return self._read("partition.json", Partition.from_json)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Versions, devices and data the run was started with."""
+        return self._read("environment.json", json.loads)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """State (running, finished, interrupted, failed), round, pid."""
+        return self._read("status.json", json.loads)
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The checkpoints, read-only."""
+        return Checkpoints(self.path / "checkpoints")
+
+    def write_status(self, **status: Any) -> None:
+        """Replaces status.json."""
+        content = {"pid": os.getpid(), **status}
+        write_text(self.path / "status.json", json.dumps(plain(content), indent=1))
+
+    def _read(self, name: str, parse: Any) -> Any:
+        try:
+            return parse((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{self.path / name} cannot be read: {error}") from error
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Holds the folder against other processes; the hold ends with the process.
+
+        Raises:
+            UsageError: another process trains this run.
+        """
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                pid = self.status.get("pid", "?")
+                raise UsageError(f"{self.path} is being trained by process {pid}") from error
+            yield
+
+
+def fill(path: Path, federation: Federation) -> RunFolder:
+    """Writes what a run is made of into its new folder; config.yaml last, which makes it a run."""
+    dataset, partition = federation.dataset, federation.partition
+    counts = table(dataset.y, dataset.num_classes, partition)
+    write_text(path / "plan.json", federation.plan.to_json())
+    write_text(path / "partition.json", partition.to_json())
+    write_text(path / "environment.json", json.dumps(_environment(federation), indent=1))
+    sizes = {part: [len(r) for r in getattr(partition, part)] for part in ("train", "valid", "test")}
+    summary.write_partition(path, counts, sizes)
+    pictures.partition_picture(counts, title(federation), path / "partition.png")
+    write_text(path / "config.yaml", configs.dump(federation.experiment))
+    return RunFolder(path)
+
+
+def title(federation: Federation) -> str:
+    """Returns the title of the run's tables and pictures."""
+    experiment = federation.experiment
+    return (
+        f"{federation.dataset.title}, {experiment.clients} clients, "
+        f"{experiment.algorithm.name}, seed {experiment.seed}"
+    )
+
+
+def data_record(federation: Federation) -> dict[str, Any]:
+    """Returns name, fingerprint and sizes of the data."""
+    dataset, partition = federation.dataset, federation.partition
+    return {
+        "name": dataset.name,
+        "embedded": dataset.embedded,
+        "sha256": dataset.sha256,
+        "train_samples": sum(len(rows) for rows in partition.train),
+        "valid_samples": sum(len(rows) for rows in partition.valid),
+        "test_samples": sum(len(rows) for rows in partition.test),
+    }
+
+
+def _environment(federation: Federation) -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "devices": [str(device.device_kind) for device in jax.devices()],
+        "git": _git_commit(),
+        "data": data_record(federation),
+        "parameters": federation.model_bytes // 4,
+    }
+
+
+def _git_commit() -> str | None:
+    """Returns the commit of the checkout jfl runs from, None for an installed jfl."""
+    checkout = Path(__file__).parent.parent
+    if not (checkout / ".git").exists():
+        return None
+    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def check_plan(plan: Plan) -> None:
+    """Refuses a saved plan this machine cannot honour.
+
+    Raises:
+        UsageError: another backend, fewer devices or another jaxlib than the run had.
+    """
+    devices = jax.devices()
+    backend = plans.backend_name(devices[0].platform)
+    differs = None
+    if backend != plan.backend:
+        differs = f"on {plan.backend}, this is {backend}"
+    elif len(devices) < plan.devices:
+        differs = f"for {plan.devices} devices, here are {len(devices)}"
+    elif jaxlib.__version__ != plan.jaxlib:
+        differs = f"with jaxlib {plan.jaxlib}, this is {jaxlib.__version__}"
+    if differs:
+        raise UsageError(
+            f"the run was planned {differs}; go on there, or give --replan and accept that "
+            "results may differ in the last bits"
+        )
+
+
+def changed_experiment(folder: RunFolder, changes: Sequence[str]) -> Experiment:
+    """Returns a run's config with changes that a resumed run may make.
+
+    Raises:
+        UsageError: a change to anything but rounds, evaluate and checkpoint.
+    """
+    saved = folder.experiment
+    wanted = configs.load(Experiment, [str(folder.path / "config.yaml")], changes)
+    fixed = [
+        key
+        for key in experiments.changed_keys(saved, wanted)
+        if not key.startswith(experiments.RESUMABLE)
+    ]
+    if fixed:
+        raise UsageError(
+            f"a resumed run keeps its settings, but {fixed[0]} would change; only rounds, "
+            "evaluate.* and checkpoint.* may"
+        )
+    return wanted

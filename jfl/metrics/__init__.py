@@ -1,0 +1,1 @@
+"""Metrics as sums that merge, and results computed from the sums."""

@@ -1,0 +1,1 @@
+"""Networks: one file each; written in Flax nnx, used as plain functions."""

@@ -1,0 +1,93 @@
+"""What every network is to the rest of jfl: plain functions on nested dicts of arrays."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jfl import plugins
+from jfl.config import Section
+from jfl.models.layers import Init, Lowering
+from jfl.types import Params, PRNGKey
+
+HEAD = "head"
+"""The key of `params` under which every network keeps its projection head, and nothing else."""
+
+
+class Config(Section):
+    """Settings all models share."""
+
+    name: str
+    init: Init = "torch"
+    """Initial weights: PyTorch's uniform(+-1/sqrt(fan_in)), or Flax's LeCun normal, zero bias."""
+
+
+class Network(Protocol):
+    """A Flax nnx module with a backbone and a projection head.
+
+    Its attributes name the keys of `params`, so a row of layers is `fc1`, `fc2`, not a list.
+    """
+
+    head: Callable[[Array], Array]
+    """The layer from features [B, d] to logits [B, C]: a submodule, hence the key HEAD."""
+
+    def features(self, x: Float[Array, "B ..."], *, rngs: nnx.Rngs | None) -> Float[Array, "B d"]:
+        """Returns what the head sees; `rngs` feeds dropout, None means evaluation."""
+        ...
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network as functions; `params` train, `frozen` do not. `key=None` means evaluation."""
+
+    init: Callable[[PRNGKey], tuple[Params, Params]]
+    """`init(key) -> params, frozen`: float32 leaves."""
+    apply: Callable[..., Float[Array, "B C"]]
+    """`apply(params, frozen, x, *, key=None) -> logits`; x is [B, *input_shape]."""
+    features: Callable[..., Float[Array, "B d"]]
+    """`features(params, frozen, x, *, key=None) -> z`: what the head sees."""
+    head: Callable[..., Float[Array, "B C"]]
+    """`head(params, frozen, z) -> logits`, from `params[HEAD]`."""
+    input_shape: tuple[int, ...]
+    num_classes: int
+
+
+def build(
+    config: Config, input_shape: tuple[int, ...], num_classes: int, lowering: Lowering
+) -> Model:
+    """Builds the model a config names for samples of one shape.
+
+    Raises:
+        UsageError: there is no such model, or it cannot take samples of this shape.
+    """
+    module = plugins.load("model", config.name)
+    return module.build(config, input_shape, num_classes, lowering)
+
+
+def functional(
+    network: Callable[[nnx.Rngs], Any], input_shape: tuple[int, ...], num_classes: int
+) -> Model:
+    """Turns an nnx module into a Model. Only split, merge and to_pure_dict are used of nnx."""
+    graphdef, *_ = nnx.split(nnx.eval_shape(lambda: network(nnx.Rngs(0))), nnx.Param, ...)
+
+    def init(key: PRNGKey) -> tuple[Params, Params]:
+        _, params, frozen = nnx.split(network(nnx.Rngs(key)), nnx.Param, ...)
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(frozen)
+
+    def features(
+        params: Params, frozen: Params, x: Float[Array, "B ..."], *, key: PRNGKey | None = None
+    ) -> Float[Array, "B d"]:
+        rngs = None if key is None else nnx.Rngs(dropout=key)
+        return nnx.merge(graphdef, params, frozen).features(x, rngs=rngs)
+
+    def head(params: Params, frozen: Params, z: Float[Array, "B d"]) -> Float[Array, "B C"]:
+        return nnx.merge(graphdef, params, frozen).head(z)
+
+    def apply(
+        params: Params, frozen: Params, x: Float[Array, "B ..."], *, key: PRNGKey | None = None
+    ) -> Float[Array, "B C"]:
+        return head(params, frozen, features(params, frozen, x, key=key))
+
+    return Model(init, apply, features, head, input_shape, num_classes)

@@ -1,0 +1,123 @@
+"""The layers networks are made of, computed so that they are fast inside a loop on a CPU too."""
+
+import functools
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float
+
+Lowering = Literal["native", "slices"]
+"""How a convolution is computed; see Conv. The parameters are the same in each."""
+
+Init = Literal["torch", "flax"]
+"""Initial weights: PyTorch's uniform(+-1/sqrt(fan_in)), or Flax's LeCun normal and zero bias."""
+
+
+class Dense(nnx.Module):
+    """An affine map; `kernel` [in, out], `bias` [out]."""
+
+    def __init__(self, inputs: int, outputs: int, *, init: Init, rngs: nnx.Rngs):
+        self.kernel, self.bias = initialise((inputs, outputs), init, rngs)
+
+    def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
+        """Maps the last axis."""
+        return x @ self.kernel[...] + self.bias[...]
+
+
+class Conv(nnx.Module):
+    """A 2-D convolution of NHWC images; `kernel` [kh, kw, in, out], `bias` [out].
+
+    `native` is XLA's convolution. `slices` lays shifted copies of the image side by side and
+    multiplies once: on a CPU XLA has no fast convolution inside `scan` or `map`, but a fast matmul.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        size: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        init: Init,
+        lowering: Lowering,
+        rngs: nnx.Rngs,
+    ):
+        self.kernel, self.bias = initialise((size, size, inputs, outputs), init, rngs)
+        self.stride, self.padding = stride, padding
+        self.convolve = {"native": _native, "slices": _slices}[lowering]
+
+    def __call__(self, x: Float[Array, "B H W i"]) -> Float[Array, "B h w o"]:
+        """Convolves; h = (H + 2 padding - kh) // stride + 1."""
+        return self.convolve(x, self.kernel[...], self.stride, self.padding) + self.bias[...]
+
+
+def _native(x: Array, kernel: Array, stride: int, padding: int) -> Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        [(padding, padding)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def _slices(x: Array, kernel: Array, stride: int, padding: int) -> Array:
+    kh, kw, _, outputs = kernel.shape
+    x = jnp.pad(x, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
+    # columns, then rows: kh + kw copies of longer runs instead of kh * kw short ones
+    patches = _shifted(_shifted(x, kw, stride, axis=2), kh, stride, axis=1)
+    # one tall matmul, not a batch of small ones
+    flat = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, outputs)
+    return flat.reshape(*patches.shape[:-1], outputs)
+
+
+def _shifted(x: Array, size: int, stride: int, axis: int) -> Array:
+    """Returns the `size` views of x a window sees along an axis, concatenated as channels."""
+    last = x.shape[axis] - size + 1
+    views = [lax.slice_in_dim(x, i, i + last, stride, axis) for i in range(size)]
+    return jnp.concatenate(views, axis=-1)
+
+
+def max_pool(x: Float[Array, "B H W C"], size: int) -> Float[Array, "B h w C"]:
+    """Returns maxima of non-overlapping size x size windows; a remainder is cropped.
+
+    Of equal maxima the first in row-major order takes the whole gradient, as in PyTorch.
+    """
+    batch, height, width, channels = x.shape
+    h, w = height // size, width // size
+    windows = x[:, : h * size, : w * size].reshape(batch, h, size, w, size, channels)
+    rows = functools.reduce(_first_max, [windows[:, :, :, :, j] for j in range(size)])
+    return functools.reduce(_first_max, [rows[:, :, i] for i in range(size)])
+
+
+def _first_max(a: Array, b: Array) -> Array:
+    # jnp.maximum would share the gradient of a tie; isnan keeps a NaN visible
+    return jnp.where((b > a) | jnp.isnan(b), b, a)
+
+
+def dropout(x: Float[Array, "*s"], rate: float, rngs: nnx.Rngs | None) -> Float[Array, "*s"]:
+    """Zeroes a share `rate` of x and scales up the rest; does nothing when `rngs` is None."""
+    if rngs is None or rate == 0:
+        return x
+    keep = jax.random.bernoulli(rngs.dropout(), 1 - rate, x.shape)
+    return jnp.where(keep, x / (1 - rate), 0)
+
+
+def initialise(
+    shape: tuple[int, ...], init: Init, rngs: nnx.Rngs
+) -> tuple[nnx.Param[Array], nnx.Param[Array]]:
+    """Draws a float32 kernel [*window, in, out] and its bias [out]."""
+    outputs = shape[-1]
+    if init == "torch":
+        fan_in = math.prod(shape[:-1])
+        bound = fan_in**-0.5
+        # one draw for both, the bias as one more row: a draw takes half a second to compile
+        rows = jax.random.uniform(rngs.params(), (fan_in + 1, outputs), minval=-bound, maxval=bound)
+        return nnx.Param(rows[:-1].reshape(shape)), nnx.Param(rows[-1])
+    kernel = jax.nn.initializers.lecun_normal()(rngs.params(), shape)
+    return nnx.Param(kernel), nnx.Param(jnp.zeros(outputs))

@@ -1,0 +1,1 @@
+"""What people read: journal, tables, pictures; made from a run's files only."""

@@ -1,0 +1,60 @@
+"""What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class RunProgress:
+    """Shows round, accuracy (mean and worst clients), loss, samples a second, time left."""
+
+    def __init__(self, console: Console, rounds: int, done: int) -> None:
+        self._console = console
+        self._rounds = rounds
+        self._done = done
+        self._started = time.monotonic()
+        self._first = done
+        self._accuracy = ""
+        self._bar = Progress(
+            TextColumn("round"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=rounds, completed=done, status="compiling")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def update(self, round_number: int, record: Mapping[str, Any], rate: float) -> None:
+        """Shows a finished round; `rate` is training samples a second."""
+        if "test_accuracy" in record:
+            self._accuracy = (
+                f"accuracy {record['test_accuracy']:.2%} "
+                f"(worst tenth {record['test_accuracy_worst10']:.2%})  "
+            )
+        loss = record["train_loss"]
+        shown = "not finite" if loss is None else f"{loss:.4f}"
+        status = f"{self._accuracy}loss {shown}  {rate:,.0f} samples/s"
+        self._bar.update(self._task, completed=round_number, status=status)
+        if not self._console.is_terminal:
+            left = (time.monotonic() - self._started) / (round_number - self._first)
+            left *= self._rounds - round_number
+            self._console.print(
+                f"round {round_number}/{self._rounds}  {status}  {left:.0f} s left",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
+
+    def note(self, text: str) -> None:
+        """Prints a line above the bar."""
+        self._console.print(text, highlight=False, soft_wrap=True, markup=False)

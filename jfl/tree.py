@@ -1,0 +1,98 @@
+"""Arithmetic on pytrees, single or stacked (leading axis = clients on every leaf)."""
+
+import hashlib
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Num, Shaped
+
+TreeT = TypeVar("TreeT")
+
+# TF32 or bf16 passes would cost an error as large as a late update.
+HIGHEST = jax.lax.Precision.HIGHEST
+
+
+def mix(matrix: Float[Array, "K P"], stacked: TreeT) -> TreeT:
+    """Returns K trees, each a weighted sum of P stacked trees, in float32 at full precision."""
+
+    def leaf(values: Num[Array, "P ..."]) -> Num[Array, "K ..."]:
+        flat = values.reshape(values.shape[0], -1).astype(jnp.float32)
+        mixed = jnp.dot(matrix, flat, precision=HIGHEST)
+        return mixed.reshape(matrix.shape[0], *values.shape[1:]).astype(values.dtype)
+
+    return jax.tree.map(leaf, stacked)
+
+
+def mean(weights: Float[Array, " P"], stacked: TreeT) -> TreeT:
+    """Returns the weighted sum of P stacked trees as one tree; give weights that sum to one."""
+    return jax.tree.map(lambda leaf: leaf[0], mix(weights[None, :], stacked))
+
+
+def select(condition: Bool[Array, "..."], chosen: TreeT, other: TreeT) -> TreeT:
+    """Returns `chosen` where the condition holds, else `other`.
+
+    A condition of shape [K] picks whole clients of stacked trees; one without axes, whole trees.
+    """
+
+    def leaf(a: Shaped[Array, "..."], b: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+        shape = condition.shape + (1,) * (a.ndim - condition.ndim)
+        return jnp.where(condition.reshape(shape), a, b)
+
+    return jax.tree.map(leaf, chosen, other)
+
+
+def take(stacked: TreeT, index: Int[Array, "..."]) -> TreeT:
+    """Returns the slices of stacked trees that `index` names."""
+    return jax.tree.map(lambda leaf: jnp.take(leaf, index, axis=0), stacked)
+
+
+def stack(single: TreeT, size: int) -> TreeT:
+    """Returns `size` copies of a tree, stacked."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (size, *jnp.shape(leaf))), single)
+
+
+def all_finite(tree: Any) -> Bool[Array, ""]:
+    """Returns whether every number of a tree is finite."""
+    finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
+    return jnp.stack(finite).all() if finite else jnp.array(True)
+
+
+def distance(a: Any, b: Any, kind: str = "l2") -> Float[Array, ""]:
+    """Returns how far two trees are apart over all leaves: `l2`, `l1`, or `l2sq` (no root)."""
+    difference = jax.tree.map(lambda x, y: (x - y).astype(jnp.float32), a, b)
+    power = jnp.abs if kind == "l1" else jnp.square
+    total = sum(
+        (power(leaf).sum() for leaf in jax.tree.leaves(difference)), jnp.zeros((), jnp.float32)
+    )
+    return jnp.sqrt(total) if kind == "l2" else total
+
+
+def size(tree: Any) -> int:
+    """Returns how many numbers a tree holds."""
+    return sum(int(np.prod(np.shape(leaf))) for leaf in jax.tree.leaves(tree))
+
+
+def nbytes(tree: Any) -> int:
+    """Returns how many bytes the arrays (or shapes) of a tree take."""
+    return sum(
+        int(np.prod(leaf.shape)) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree)
+    )
+
+
+def paths(tree: Any) -> dict[str, Any]:
+    """Returns the leaves by dotted path, in sorted order."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    named = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    return dict(sorted(named.items()))
+
+
+def sha256(tree: Any) -> str:
+    """Returns a fingerprint of paths, shapes, dtypes and values."""
+    digest = hashlib.sha256()
+    for path, leaf in paths(tree).items():
+        array = np.ascontiguousarray(np.asarray(leaf))
+        digest.update(f"{path} {array.shape} {array.dtype.str}\n".encode())
+        digest.update(memoryview(array.reshape(-1).view(np.uint8)))
+    return digest.hexdigest()

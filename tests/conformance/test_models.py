@@ -1,0 +1,157 @@
+"""What every file in jfl/models must be; a new one is picked up by itself."""
+
+import functools
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jfl import config, plugins
+from jfl.models import base
+
+NAMES = plugins.names("model")
+CLASSES = 5
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def plugin(request):
+    return plugins.load("model", request.param)
+
+
+@functools.cache
+def built(plugin, lowering="slices", init="torch"):
+    pixels = plugin.image_size(8)
+    settings = plugin.Config(init=init)
+    model = base.build(settings, (pixels, pixels, 1), CLASSES, lowering)
+    compiled = {f: jax.jit(getattr(model, f)) for f in ("init", "apply", "features", "head")}
+    return replace(model, **compiled)
+
+
+@functools.cache
+def drawn(plugin, lowering="slices", init="torch"):
+    return built(plugin, lowering, init).init(jax.random.key(0))
+
+
+def images(model, *lead):
+    x = np.random.default_rng(0).uniform(-1, 1, (*lead, *model.input_shape))
+    return jnp.asarray(x, jnp.float32)
+
+
+def close(a, b, tolerance=1e-5):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), a, b
+    )
+
+
+def test_docstring_says_what_and_whence(plugin):
+    assert 10 < len(plugins.summary(plugin)) <= 100
+    assert any(line.startswith("Source:") for line in plugin.__doc__.splitlines())
+
+
+def test_config_has_defaults_and_survives_yaml(plugin):
+    written = config.dump(plugin.Config())
+    read = config.check(plugin.Config, config.parse_yaml(written, "test"))
+    assert read == plugin.Config()
+    assert f"jfl.models.{read.name}" == plugin.__name__
+
+
+def test_image_size_is_settled_in_one_step(plugin):
+    for size in (8, 28, 32, 64, 96):
+        wanted = plugin.image_size(size)
+        assert plugin.image_size(wanted) == wanted
+
+
+def test_params_are_nested_dicts_of_float_arrays_with_a_head(plugin):
+    params, frozen = drawn(plugin)
+    assert base.HEAD in params
+    for path, leaf in jax.tree_util.tree_leaves_with_path((params, frozen)):
+        assert isinstance(leaf, jax.Array)
+        assert leaf.dtype == jnp.float32
+        assert all(isinstance(key.key, str) for key in path[1:])  # path[0] is the tuple's
+
+
+def test_logits_are_the_head_of_the_features(plugin):
+    model = built(plugin)
+    params, frozen = drawn(plugin)
+    x = images(model, 3)
+    logits, z = model.apply(params, frozen, x), model.features(params, frozen, x)
+    assert logits.shape == (3, CLASSES)
+    assert logits.dtype == jnp.float32
+    assert z.ndim == 2
+    np.testing.assert_array_equal(logits, model.head(params, frozen, z))
+
+
+def test_the_head_is_all_the_head_reads(plugin):
+    model = built(plugin)
+    params, frozen = drawn(plugin)
+    z = model.features(params, frozen, images(model, 2))
+    spoilt = {**jax.tree.map(jnp.zeros_like, params), base.HEAD: params[base.HEAD]}
+    np.testing.assert_array_equal(model.head(params, frozen, z), model.head(spoilt, frozen, z))
+    headless = {**params, base.HEAD: jax.tree.map(jnp.zeros_like, params[base.HEAD])}
+    np.testing.assert_array_equal(z, model.features(headless, frozen, images(model, 2)))
+
+
+@pytest.mark.parametrize("init", ["torch", "flax"])
+def test_same_key_same_bits(plugin, init):
+    model, params = built(plugin, init=init), drawn(plugin, init=init)
+    jax.tree.map(np.testing.assert_array_equal, params, model.init(jax.random.key(0)))
+    other, _ = model.init(jax.random.key(1))
+    assert (params[0][base.HEAD]["kernel"] != other[base.HEAD]["kernel"]).any()
+
+
+def test_many_models_at_once_are_each_model_alone(plugin):
+    model = built(plugin)
+    keys = jax.random.split(jax.random.key(0), 3)
+    params, frozen = jax.jit(jax.vmap(model.init))(keys)
+    x = images(model, 3, 2)
+    alone = []
+    for i in range(3):
+        one = jax.tree.map(lambda leaf, i=i: leaf[i], (params, frozen))
+        close(one, model.init(keys[i]))
+        alone.append(model.apply(*one, x[i]))
+    close(jax.jit(jax.vmap(model.apply))(params, frozen, x), jnp.stack(alone))
+    mapped = jax.jit(lambda *stacked: jax.lax.map(lambda one: model.apply(*one), stacked))
+    close(mapped(params, frozen, x), jnp.stack(alone))
+
+
+def test_gradient_is_finite_and_reaches_every_layer(plugin):
+    model = built(plugin)
+    params, frozen = drawn(plugin)
+    x = images(model, 4)
+
+    @jax.jit
+    def gradient(params, key):
+        return jax.grad(lambda p: jnp.sin(model.apply(p, frozen, x, key=key)).sum())(params)
+
+    for key in (None, jax.random.key(2)):
+        for leaf in jax.tree.leaves(gradient(params, key)):
+            assert jnp.isfinite(leaf).all()
+            assert leaf.any()
+
+
+@pytest.mark.parametrize("lowering", ["native", "slices"])
+def test_bfloat16_stays_bfloat16(plugin, lowering):
+    model = built(plugin, lowering)
+    half = lambda tree: jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), tree)  # noqa: E731
+    params, frozen = drawn(plugin)
+    x = images(model, 2)
+    logits = model.apply(half(params), half(frozen), half(x))
+    assert logits.dtype == jnp.bfloat16
+    np.testing.assert_allclose(logits.astype(float), model.apply(params, frozen, x), atol=0.05)
+
+
+def test_lowerings_agree_and_have_the_same_params(plugin):
+    native, slices = built(plugin, "native"), built(plugin, "slices")
+    params, frozen = drawn(plugin)
+    jax.tree.map(np.testing.assert_array_equal, (params, frozen), drawn(plugin, "native"))
+    x = images(native, 4)
+    close(native.apply(params, frozen, x), slices.apply(params, frozen, x))
+
+    def gradient(model):
+        loss = lambda p: jnp.sin(model.apply(p, frozen, x)).sum()  # noqa: E731
+        return jax.jit(jax.grad(loss))(params)
+
+    close(gradient(native), gradient(slices))

@@ -1,0 +1,140 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jfl.models.layers import Conv, Dense, dropout, initialise, max_pool
+
+SHAPES = [(1, 2, 0), (3, 1, 1), (3, 2, 1), (5, 1, 0), (7, 2, 3)]  # size, stride, padding
+
+
+def conv(size, stride, padding, lowering):
+    return Conv(
+        3,
+        4,
+        size,
+        stride=stride,
+        padding=padding,
+        init="torch",
+        lowering=lowering,
+        rngs=nnx.Rngs(1),
+    )
+
+
+def convolved_by_hand(x, kernel, bias, stride, padding):
+    x = np.pad(x, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
+    kh, kw = kernel.shape[:2]
+    h = (x.shape[1] - kh) // stride + 1
+    w = (x.shape[2] - kw) // stride + 1
+    y = np.zeros((len(x), h, w, kernel.shape[3]))
+    for i in range(h):
+        for j in range(w):
+            window = x[:, i * stride : i * stride + kh, j * stride : j * stride + kw]
+            y[:, i, j] = np.tensordot(window, kernel, 3) + bias
+    return y
+
+
+@pytest.mark.parametrize(("size", "stride", "padding"), SHAPES)
+@pytest.mark.parametrize("lowering", ["native", "slices"])
+def test_conv_is_the_sum_over_each_window(size, stride, padding, lowering):
+    layer = conv(size, stride, padding, lowering)
+    x = np.random.default_rng(0).normal(size=(2, 9, 12, 3)).astype(np.float32)
+    kernel, bias = np.asarray(layer.kernel[...]), np.asarray(layer.bias[...])
+    expected = convolved_by_hand(x, kernel, bias, stride, padding)
+    np.testing.assert_allclose(jax.jit(layer.__call__)(x), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(("size", "stride", "padding"), SHAPES)
+def test_gradients_of_both_lowerings_agree(size, stride, padding):
+    x = jax.random.normal(jax.random.key(0), (2, 9, 12, 3))
+
+    def gradients(lowering):
+        graphdef, params = nnx.split(conv(size, stride, padding, lowering))
+        params = nnx.to_pure_dict(params)
+        loss = lambda p, x: jnp.sin(nnx.merge(graphdef, p)(x)).sum()  # noqa: E731
+        return jax.jit(jax.grad(loss, (0, 1)))(params, x)
+
+    native, slices = gradients("native"), gradients("slices")
+    assert jax.tree.structure(native) == jax.tree.structure(slices)
+    for a, b in zip(jax.tree.leaves(native), jax.tree.leaves(slices), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * float(jnp.abs(a).max()))
+
+
+def test_slices_contain_no_convolution():
+    layer = conv(5, 1, 0, "slices")
+    program = jax.make_jaxpr(jax.grad(lambda x: layer(x).sum()))(jnp.ones((1, 9, 9, 3)))
+    assert "conv_general_dilated" not in str(program)
+
+
+def test_max_pool_crops_the_remainder():
+    x = jnp.arange(25.0).reshape(1, 5, 5, 1)
+    np.testing.assert_array_equal(max_pool(x, 2)[0, :, :, 0], [[6, 8], [16, 18]])
+    np.testing.assert_array_equal(max_pool(x, 3)[0, :, :, 0], [[12]])
+
+
+def test_of_equal_maxima_the_first_takes_the_gradient():
+    x = jnp.array([[1.0, 2, 2, 0], [2, 2, 0, 2]]).reshape(1, 2, 4, 1)
+    gradient = jax.grad(lambda x: (max_pool(x, 2) * jnp.array([3.0, 5.0])[:, None]).sum())(x)
+    np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 3, 5, 0], [0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_max_pool_and_its_gradient_are_those_of_torch_with_many_ties(size):
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).integers(0, 3, (4, 13, 14, 5)).astype(np.float32)
+    weight = np.random.default_rng(1).normal(size=(4, 13 // size, 14 // size, 5))
+    weight = weight.astype(np.float32)
+    theirs = torch.tensor(np.moveaxis(x, -1, 1), requires_grad=True)
+    pooled = torch.nn.functional.max_pool2d(theirs, size)
+    (pooled * torch.tensor(np.moveaxis(weight, -1, 1))).sum().backward()
+    ours = jax.grad(lambda x: (max_pool(x, size) * weight).sum())(jnp.asarray(x))
+    expected = np.moveaxis(pooled.detach().numpy(), 1, -1)
+    np.testing.assert_array_equal(max_pool(jnp.asarray(x), size), expected)
+    np.testing.assert_array_equal(ours, np.moveaxis(theirs.grad.numpy(), 1, -1))
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_max_pool_does_not_hide_a_nan(place):
+    x = jnp.zeros(4).at[place].set(jnp.nan).reshape(1, 2, 2, 1)
+    assert jnp.isnan(max_pool(x, 2)).all()
+
+
+@pytest.mark.parametrize("shape", [(400, 300), (5, 5, 16, 300)])
+def test_torch_initial_weights_are_uniform_within_the_fan_in_bound(shape):
+    kernel, bias = initialise(shape, "torch", nnx.Rngs(0))
+    for value in (kernel[...], bias[...]):
+        assert value.dtype == jnp.float32
+        scaled = np.sort(np.asarray(value).ravel()) * 20  # bound 1/20
+        assert -1 <= scaled[0] < scaled[-1] < 1
+        assert abs(scaled.mean()) < 0.12
+        assert abs(scaled.std() - 3**-0.5) < 0.05
+    assert not np.array_equal(np.asarray(kernel[...]).ravel()[:300], np.asarray(bias[...]))
+
+
+@pytest.mark.parametrize("shape", [(400, 300), (5, 5, 16, 300)])
+def test_flax_initial_weights_have_variance_one_over_fan_in(shape):
+    kernel, bias = initialise(shape, "flax", nnx.Rngs(0))
+    np.testing.assert_allclose(np.asarray(kernel[...]).std(), 1 / 20, rtol=0.02)
+    assert not np.asarray(bias[...]).any()
+
+
+def test_dense_maps_the_last_axis():
+    layer = Dense(3, 2, init="torch", rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (4, 5, 3))
+    expected = np.asarray(x) @ np.asarray(layer.kernel[...]) + np.asarray(layer.bias[...])
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_zeroes_its_share_and_keeps_the_mean():
+    x = jnp.ones((100, 200))
+    dropped = dropout(x, 0.25, nnx.Rngs(dropout=0))
+    assert set(np.unique(dropped)) == {0.0, np.float32(1 / 0.75)}
+    assert abs(float((dropped == 0).mean()) - 0.25) < 0.01
+    assert dropout(x, 0.25, None) is x
+    assert dropout(x, 0.0, nnx.Rngs(dropout=0)) is x
+
+
+def test_each_dropout_of_one_call_draws_anew():
+    x, rngs = jnp.ones(64), nnx.Rngs(dropout=0)
+    assert (dropout(x, 0.5, rngs) != dropout(x, 0.5, rngs)).any()
