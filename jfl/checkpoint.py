@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import tensorstore as ts
+from jaxtyping import Int
 from pydantic import Field
 
 from jfl import tree
@@ -142,39 +143,87 @@ class Checkpoints:
                 wrong.append(f"{name} has changed")
         return wrong
 
-    def restore(
-        self, round_number: int, names: Sequence[str] | None = None, *, verify: bool = True
-    ) -> dict[str, Any]:
-        """Reads a checkpoint as NumPy arrays.
-
-        Args:
-            round_number: which one.
-            names: only these entries, such as ("own.params",); None for all.
-            verify: compare the file hashes first.
+    def restore(self, round_number: int) -> dict[str, Any]:
+        """Reads a whole checkpoint as NumPy arrays.
 
         Raises:
-            CheckpointError: it is not there, changed, or unreadable.
+            CheckpointError: it is not there or unreadable.
         """
-        folder = self.folder / str(round_number)
-        if round_number not in self.rounds():
-            known = ", ".join(map(str, self.rounds())) or "none"
-            raise CheckpointError(f"{self.folder} has no checkpoint of round {round_number}; "
-                                  f"there are: {known}")  # fmt: skip
-        problems = self.problems(round_number) if verify else []
-        if problems:
-            raise CheckpointError(f"the checkpoint {folder} is damaged: {problems[0]}")
-        path = (folder / ARRAYS).absolute()
+        shapes = self._metadata(round_number)
+        path = (self.folder / str(round_number) / ARRAYS).absolute()
+        kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
         try:
-            shapes = _orbax().metadata(path).item_metadata.tree
-            if names is not None:
-                shapes = _only(shapes, names)
-            restore = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
-            args = ocp.args.PyTreeRestore(
-                item=shapes, restore_args=restore, partial_restore=names is not None
-            )
+            args = ocp.args.PyTreeRestore(item=shapes, restore_args=kinds)
             return _orbax().restore(path, args=args)
         except Exception as error:
-            raise CheckpointError(f"{folder} cannot be read: {_first_line(error)}") from error
+            raise CheckpointError(f"{path} cannot be read: {_first_line(error)}") from error
+
+    def shapes(self, round_number: int) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Returns (shape, dtype) of every array by dotted path, without reading arrays.
+
+        Raises:
+            CheckpointError: it is not there or unreadable.
+        """
+        leaves = tree.paths(self._metadata(round_number))
+        return {path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in leaves.items()}
+
+    def read_clients(
+        self, round_number: int, name: str, ids: Int[np.ndarray, " K"] | None
+    ) -> dict[str, Any]:
+        """Reads one entry for some clients only; the rest of the file is not touched.
+
+        Args:
+            round_number: which checkpoint.
+            name: such as `own.params`.
+            ids: clients, or None for an entry without a client axis.
+
+        Raises:
+            CheckpointError: it is not there or unreadable.
+        """
+        shapes = self._metadata(round_number)
+        folder = (self.folder / str(round_number) / ARRAYS).absolute()
+        try:
+            for word in name.split("."):
+                shapes = shapes[word]
+            opened = jax.tree.map(lambda leaf: _open(folder, leaf.name), shapes)
+            rows = slice(None) if ids is None else ids
+            reading = jax.tree.map(lambda array: array[rows].read(), opened)
+            return jax.tree.map(lambda future: future.result(), reading)
+        except (ValueError, KeyError, OSError) as error:
+            where = f"{name} in the checkpoint {self.folder / str(round_number)}"
+            raise CheckpointError(f"{where} cannot be read: {_first_line(error)}") from error
+
+    def _metadata(self, round_number: int) -> Any:
+        self.require(round_number)
+        path = (self.folder / str(round_number) / ARRAYS).absolute()
+        try:
+            return _orbax().metadata(path).item_metadata.tree
+        except Exception as error:
+            raise CheckpointError(f"{path} cannot be read: {_first_line(error)}") from error
+
+    def require(self, round_number: int) -> None:
+        """Refuses a round that has no complete checkpoint.
+
+        Raises:
+            CheckpointError: names those there are.
+        """
+        if round_number not in self.rounds():
+            known = ", ".join(map(str, self.rounds())) or "none"
+            raise CheckpointError(
+                f"{self.folder} has no checkpoint of round {round_number}; there are: {known}"
+            )
+
+    def check(self, round_number: int) -> None:
+        """Refuses a checkpoint whose files are not the ones that were written.
+
+        Raises:
+            CheckpointError: names the first such file.
+        """
+        self.require(round_number)
+        problems = self.problems(round_number)
+        if problems:
+            where = self.folder / str(round_number)
+            raise CheckpointError(f"the checkpoint {where} is damaged: {problems[0]}")
 
     def newest_good(self) -> tuple[int | None, list[str]]:
         """Returns the newest undamaged round, and a warning for each newer one skipped."""
@@ -221,15 +270,10 @@ def _by_client(leaf: np.ndarray) -> ocp.SaveArgs:
     return ocp.SaveArgs(chunk_byte_size=max(1, array.nbytes // array.shape[0]), shard_axes=(0,))
 
 
-def _only(shapes: Any, names: Sequence[str]) -> dict[str, Any]:
-    chosen: dict[str, Any] = {}
-    for name in names:
-        source, target = shapes, chosen
-        *outer, last = name.split(".")
-        for word in outer:
-            source, target = source[word], target.setdefault(word, {})
-        target[last] = source[last]
-    return chosen
+def _open(folder: Path, name: str) -> Any:
+    """Opens one array of a checkpoint for reading by parts."""
+    store = {"driver": "ocdbt", "base": f"file://{folder}", "path": f"{name}/"}
+    return ts.open({"driver": "zarr", "kvstore": store}, open=True, read=True).result()
 
 
 def _files(folder: Path) -> list[str]:

@@ -51,7 +51,9 @@ class LazyGroup(click.Group):
 
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             known = ", ".join(COMMANDS)
-            ctx.fail(f"there is no command {args[0]}{nearest(args[0], COMMANDS)}; there are: {known}")
+            ctx.fail(
+                f"there is no command {args[0]}{nearest(args[0], COMMANDS)}; there are: {known}"
+            )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -23,9 +23,7 @@ class Config(Section):
     """Evaluate after every so many rounds, and after the last."""
 
 
-def sums(
-    logits: Float[Array, "B C"], labels: Int[Array, " B"], mask: Bool[Array, " B"]
-) -> Metrics:
+def sums(logits: Float[Array, "B C"], labels: Int[Array, " B"], mask: Bool[Array, " B"]) -> Metrics:
     """Returns the sums of all metrics."""
     return classification.sums(logits, labels, mask) | calibration.sums(logits, labels, mask)
 

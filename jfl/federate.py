@@ -57,7 +57,7 @@ def run(
     """
     experiment = federation.experiment
     checkpoints = Checkpoints(folder / "checkpoints", experiment.checkpoint)
-    state = None if resume_from is None else checkpoints.restore(resume_from, verify=False)
+    state = None if resume_from is None else checkpoints.restore(resume_from)
     if state is not None:
         _check_fits(federation, state, checkpoints.folder / str(resume_from))
     rounds = Rounds(federation, state)
@@ -76,7 +76,9 @@ def run(
         if last or number % experiment.evaluate.every == 0:
             outcome.evaluation = rounds.evaluate()
             record |= outcome.evaluation
-            record |= {name: np.asarray(rounds.shared[name]) for name in federation.algorithm.records}
+            record |= {
+                name: np.asarray(rounds.shared[name]) for name in federation.algorithm.records
+            }
         journal.write(number, record)
 
         stopping = watch.stop()

@@ -118,7 +118,9 @@ class Federation:
             for ids in stores.blocks(self.experiment.clients, self.block):
                 yield ids, own(ids, name)
 
-        return {name: self._evaluator.own(models_of(name), rows) for name in self.algorithm.personal}
+        return {
+            name: self._evaluator.own(models_of(name), rows) for name in self.algorithm.personal
+        }
 
 
 def prepare(
@@ -160,13 +162,13 @@ def _fitted(dataset: Dataset, experiment: Experiment, notes: list[str]) -> Datas
         if experiment.data.image_size:
             raise UsageError(f"data.image_size is set, but {dataset.name} does not hold images")
         return dataset
-    size = dataset.input_shape[0]
+    size = max(dataset.input_shape[:2])
     wanted = experiment.data.image_size
     if wanted is None:
         wanted = plugins.load("model", experiment.model.name).image_size(size)
-    if wanted == size:
+    if dataset.input_shape[:2] == (wanted, wanted):
         return dataset
-    notes.append(f"images are resized from {size} to {wanted} pixels")
+    notes.append(f"images of {size} pixels are resized to {wanted}")
     return replace(dataset, x=datasets.resize(dataset.x, wanted))
 
 
@@ -211,7 +213,9 @@ def _client_bytes(
     )
     key = jax.eval_shape(lambda: jax.random.key(0))
     params, frozen = jax.eval_shape(model.init, key)
-    client = Client(frozen, model, experiment.train, plans.Plan("", "map", 1, "native", 1, "host", ""))
+    client = Client(
+        frozen, model, experiment.train, plans.Plan("", "map", 1, "native", 1, "host", "")
+    )
     rows = Rows(shape((), jnp.int32), shape((), jnp.int32))
     arguments = (client, params, samples, rows, key, shape((), jnp.float32))
     compiled = jax.jit(Client.fit).lower(*arguments).compile()

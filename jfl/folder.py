@@ -107,7 +107,9 @@ def fill(path: Path, federation: Federation) -> RunFolder:
     write_text(path / "plan.json", federation.plan.to_json())
     write_text(path / "partition.json", partition.to_json())
     write_text(path / "environment.json", json.dumps(_environment(federation), indent=1))
-    sizes = {part: [len(r) for r in getattr(partition, part)] for part in ("train", "valid", "test")}
+    sizes = {
+        part: [len(r) for r in getattr(partition, part)] for part in ("train", "valid", "test")
+    }
     summary.write_partition(path, counts, sizes)
     pictures.partition_picture(counts, title(federation), path / "partition.png")
     write_text(path / "config.yaml", configs.dump(federation.experiment))
@@ -127,7 +129,7 @@ def data_record(federation: Federation) -> dict[str, Any]:
     """Returns name, fingerprint and sizes of the data."""
     dataset, partition = federation.dataset, federation.partition
     return {
-        "name": dataset.name,
+        "name": federation.experiment.data.name,
         "embedded": dataset.embedded,
         "sha256": dataset.sha256,
         "train_samples": sum(len(rows) for rows in partition.train),

@@ -159,7 +159,7 @@ def _start_jax(experiment: Experiment, device: str | None, cpu_devices: int) -> 
 
 
 def _introduce(federation: Federation, console: Console) -> None:
-    dataset, data = federation.dataset, federation.experiment.data
+    dataset = federation.dataset
     if dataset.embedded:
         words = (
             f"{dataset.name} is not on this machine, so this run uses the 1,797 real handwritten "
@@ -174,7 +174,7 @@ def _introduce(federation: Federation, console: Console) -> None:
         f"{federation.experiment.algorithm.name} on {dataset.title}: "
         f"{federation.experiment.clients} clients, {federation.experiment.cohort_size} a round, "
         f"{sizes['train_samples']}/{sizes['valid_samples']}/{sizes['test_samples']} samples to "
-        f"train/validate/test, {data.name} seed {federation.experiment.seed}",
+        f"train/validate/test, seed {federation.experiment.seed}",
         soft_wrap=True, highlight=False,
     )  # fmt: skip
     console.print(f"plan: {federation.plan.describe()}", soft_wrap=True, highlight=False)

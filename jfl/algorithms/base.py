@@ -101,7 +101,9 @@ def fit(
     return client.each(_fit_shared, rows, params, data.samples, data.learning_rate)
 
 
-def _fit_own(client: Client, row: Any, samples: Samples, rate: Float[Array, ""]) -> tuple[Params, Metrics]:
+def _fit_own(
+    client: Client, row: Any, samples: Samples, rate: Float[Array, ""]
+) -> tuple[Params, Metrics]:
     params, rows, key = row
     return client.fit(params, samples, rows, key, rate)
 

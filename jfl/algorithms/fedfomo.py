@@ -103,7 +103,8 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
     def needs(shared: dict[str, Any], key: PRNGKey) -> Needs:
         cohort_key, explore_key = jax.random.split(key)
         cohort = base.cohort(cohort_key, num_clients, cohort_size)
-        epsilon = jnp.maximum(config.epsilon - config.epsilon_decay * shared["round"], 0.0)
+        decayed = config.epsilon_decay * shared["round"].astype(jnp.float32)
+        epsilon = jnp.maximum(config.epsilon - decayed, 0.0)
         ids, valid = choose_candidates(
             shared["affinity"][cohort], cohort, shared["uploaded"], slots, config, epsilon,
             explore_key,
@@ -194,7 +195,6 @@ def weigh(
     finite loss weigh 1. Candidates that do not count, and clients without validation samples,
     have 0.
     """
-
 
     def one(client: Client, row: Any, models: Params, samples: Samples) -> Float[Array, " M"]:
         own, rows, index = row

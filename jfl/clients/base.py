@@ -74,7 +74,7 @@ class Client:
                 positions = jax.lax.dynamic_slice(order, (index * size,), (size,))
                 mask = index * size + jnp.arange(size) < rows.count
                 x, y = samples.at(rows, positions)
-                weights = mask / mask.sum()
+                weights = mask.astype(jnp.float32) / mask.sum().astype(jnp.float32)
                 dropout = jax.random.fold_in(epoch_key, index)
                 loss, gradient = jax.value_and_grad(self._loss)(params, x, y, weights, dropout)
                 update, state = rule.update(gradient, state, params)

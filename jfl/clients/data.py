@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
-from jaxtyping import Array, Float32, Int, Num, Shaped
+from jaxtyping import Array, Float32, Int, Shaped
+
+from jfl.datasets.base import as_input
 
 CHUNKS = (16, 32, 64, 128, 256)
 CHUNK_OVERHEAD = 8  # what one more chunk costs, in samples
@@ -46,12 +48,6 @@ class Samples:
         """Returns one client's samples at the given positions, scaled for the model."""
         chosen = jnp.take(self.index, rows.start + positions, mode="clip")
         return as_input(self.x[chosen]), self.y[chosen]
-
-
-def as_input(x: Num[Array, "..."]) -> Float32[Array, "..."]:
-    """Returns samples as a model takes them: uint8 images in [-1, 1], floats as they are."""
-    values = x.astype(jnp.float32)
-    return values / 127.5 - 1.0 if x.dtype == jnp.uint8 else values
 
 
 def place(

@@ -1,7 +1,7 @@
 """Where the state of every client lives between rounds; a round sees only its cohort's slices."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -13,6 +13,7 @@ from jfl import tree
 from jfl.clients.plan import Plan
 
 
+@runtime_checkable
 class ClientStore(Protocol):
     """Stacked state of N clients. Trees handed out lie on the devices, ready for a round."""
 

@@ -17,7 +17,9 @@ device = click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, tpu; 
 
 def common(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --json and --debug."""
-    function = click.option("--debug", is_flag=True, help="Show a traceback where it fails.")(function)
+    function = click.option("--debug", is_flag=True, help="Show a traceback where it fails.")(
+        function
+    )
     return click.option(
         "--json", "as_json", is_flag=True, help="Print one JSON object, last on stdout."
     )(function)

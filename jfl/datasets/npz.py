@@ -56,9 +56,12 @@ def load(config: base.Config) -> base.Dataset:
 
 def _read(path: Path) -> tuple[np.ndarray, Int32[np.ndarray, " n"]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            names = sorted(file.files)
-            arrays = {name: file[name] for name in ("x", "y") if name in names}
+        with open(path, "rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it holds one array without a name")
+            names = sorted(archive.files)
+            arrays = {name: archive[name] for name in ("x", "y") if name in names}
     except Exception as error:  # damaged files make NumPy and zipfile raise a dozen kinds
         reason = str(error).split("\n", maxsplit=1)[0]
         raise DataError(f"{path} is not a readable .npz file of plain arrays ({reason})") from error

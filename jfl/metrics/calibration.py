@@ -13,9 +13,7 @@ from jfl.types import Metrics
 BINS = 15  # bin b holds confidences in (b / 15, (b + 1) / 15], the first one 0 as well
 
 
-def sums(
-    logits: Float[Array, "B C"], labels: Int[Array, " B"], mask: Bool[Array, " B"]
-) -> Metrics:
+def sums(logits: Float[Array, "B C"], labels: Int[Array, " B"], mask: Bool[Array, " B"]) -> Metrics:
     """Returns per bin [15] the samples, the sum of confidences and the correct predictions."""
     probabilities = jax.nn.softmax(logits.astype(jnp.float32))
     mask &= jnp.isfinite(logits).all(axis=1)

@@ -14,9 +14,7 @@ from jfl.types import Metrics
 SMALLEST = 1e-12  # a probability below this counts as this in the likelihood
 
 
-def sums(
-    logits: Float[Array, "B C"], labels: Int[Array, " B"], mask: Bool[Array, " B"]
-) -> Metrics:
+def sums(logits: Float[Array, "B C"], labels: Int[Array, " B"], mask: Bool[Array, " B"]) -> Metrics:
     """Returns sums over the rows whose mask is True: samples, correct, nll, brier, not_finite."""
     probabilities = jax.nn.softmax(logits.astype(jnp.float32))
     target = jax.nn.one_hot(labels, logits.shape[1])

@@ -73,6 +73,8 @@ class Partition:
                 part: [np.array(rows, np.int64).reshape(len(rows)) for rows in content[part]]
                 for part in ("train", "valid", "test")
             }
+            if len({len(rows) for rows in parts.values()}) > 1:
+                raise ValueError("its parts have different numbers of clients")
             return Partition(**parts, notes=tuple(content["notes"]))
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise DataError(

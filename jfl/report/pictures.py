@@ -91,7 +91,7 @@ def affinity_picture(affinity: Float[np.ndarray, "N N"], title: str, path: Path)
 
 def curves_picture(
     rounds: Sequence[int],
-    series: Mapping[str, Sequence[float]],
+    series: Mapping[str, Sequence[float | None]],
     title: str,
     path: Path,
     band: Float[np.ndarray, "2 R"] | None = None,
@@ -100,12 +100,12 @@ def curves_picture(
 
     Args:
         rounds: the rounds that were evaluated.
-        series: for each name in the legend, one value per round.
+        series: for each name in the legend, one value per round; None leaves a gap.
         title: of the picture.
         path: where it goes; the ending (.png, .pdf, .svg) says in which format.
         band: the 10th and the 90th percentile over the clients, per round.
     """
-    with _figure(6.4, 4, path) as figure:
+    with _figure(6.4, 4.0, path) as figure:
         axes = figure.subplots()
         if band is not None:
             axes.fill_between(
@@ -113,7 +113,14 @@ def curves_picture(
             )
         marker = "o" if len(rounds) <= _LABELS else None
         for name, values in series.items():
-            axes.plot(rounds, values, label=name, marker=marker, markersize=3, linewidth=1.6)
+            axes.plot(
+                rounds,
+                np.array(values, float),
+                label=name,
+                marker=marker,
+                markersize=3,
+                linewidth=1.6,
+            )
         axes.set(xlabel="round", ylabel="test accuracy", title=title)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

@@ -45,18 +45,15 @@ def draw(folder: Path, title: str) -> list[Path]:
     records = [r for r in Journal(folder).records() if "test_accuracy" in r]
     drawn = []
     if records:
-        rounds = [r["round"] for r in records]
-        per_client = [
-            [np.nan if a is None else a for a in r["test_accuracy_per_client"]] for r in records
-        ]
-        low, high = np.nanquantile(np.array(per_client), [0.1, 0.9], axis=1)
+        per_client = np.array([r["test_accuracy_per_client"] for r in records], float)
+        present = ~np.isnan(per_client).all(axis=0)  # a client without test samples has none
         path = folder / "curves.png"
         pictures.curves_picture(
-            rounds,
+            [r["round"] for r in records],
             {"all samples": [r["test_accuracy"] for r in records]},
             title,
             path,
-            band=(low.tolist(), high.tolist()),
+            band=np.nanquantile(per_client[:, present], [0.1, 0.9], axis=1),
         )
         drawn.append(path)
     affinity = next((r["affinity"] for r in reversed(records) if "affinity" in r), None)
@@ -66,7 +63,7 @@ def draw(folder: Path, title: str) -> list[Path]:
         affinity = next((a["affinity"] for a in with_affinity if "affinity" in a), None)
     if affinity is not None:
         path = folder / "affinity.png"
-        pictures.affinity_picture(np.array(affinity), title, path)
+        pictures.affinity_picture(np.array(affinity, float), title, path)
         drawn.append(path)
     return drawn
 

@@ -1,3 +1,4 @@
+import contextlib
 import gzip
 import struct
 
@@ -149,10 +150,8 @@ def test_any_damage_is_a_data_error_or_other_pixels(tmp_path, zipped, position, 
     path = tmp_path / "file"
     path.write_bytes(content[:position] if cut else content)
 
-    try:
+    with contextlib.suppress(DataError):
         assert idx.read(path, IMAGES.shape).shape == IMAGES.shape
-    except DataError as error:
-        assert "\n" not in str(error)
 
 
 @pytest.mark.fashion_mnist

@@ -1,0 +1,45 @@
+"""`jfl eval`: each client's own model on its own test data, from a checkpoint."""
+
+from typing import Any
+
+import click
+
+from jfl.cli import answer
+from jfl.commands import options
+
+
+@click.command(
+    "eval",
+    epilog="""
+\b
+Examples:
+  jfl eval outputs/tiny_fomo/2026-01-31-1
+  jfl eval outputs/tiny_fomo/2026-01-31-1 --round best --json
+""",
+)
+@click.argument("run", metavar="RUN")
+@click.option(
+    "--round", "which", default="last", show_default=True, metavar="N|best|last",
+    help="Which saved round; best = on the validation samples.",
+)  # fmt: skip
+@options.data_dir
+@options.device
+@options.common
+def evaluate(run: str, which: str, **flags: Any) -> None:
+    """Measure a trained federation.
+
+    A personalised method is measured with each client's own model, a generic one with the global
+    model, both on every client's own test samples. One block of clients is in memory at a time.
+    """
+    from rich.console import Console
+
+    from jfl import measure
+    from jfl.report import tables
+
+    console = Console(stderr=flags["as_json"])
+    result = measure.run(run, which, device=flags["device"], data_dir=flags["data_dir"])
+    title = f"{result['title']}, round {result['round']}"
+    console.print(tables.client_table(result["per_client"]))
+    console.print(tables.result_table(title, result))
+    if flags["as_json"]:
+        answer(result)

@@ -1,0 +1,65 @@
+"""`jfl list`: what there is to name in a config, with its settings."""
+
+from typing import Any
+
+import click
+
+from jfl.cli import answer
+from jfl.commands import options
+
+KINDS = {
+    "algorithms": "algorithm",
+    "data": "data",
+    "models": "model",
+    "partitions": "partition",
+}
+
+
+@click.command(
+    "list",
+    epilog="""
+\b
+Examples:
+  jfl list
+  jfl list algorithms
+  jfl list models --json
+""",
+)
+@click.argument("kind", type=click.Choice(list(KINDS)), required=False)
+@options.common
+def list_plugins(kind: str | None, **flags: Any) -> None:
+    """List algorithms, models, data sets and partitions with their settings."""
+    from rich.console import Console
+
+    from jfl import plugins
+
+    console = Console(stderr=flags["as_json"])
+    items = []
+    for title, section in KINDS.items():
+        if kind not in (None, title):
+            continue
+        console.print(f"[bold]{title}[/bold] ({section}.name)")
+        for name in plugins.names(section):
+            module = plugins.load(section, name)
+            item = {
+                "name": name,
+                "kind": section,
+                "summary": plugins.summary(module),
+                "settings": _settings(module.Config),
+            }
+            items.append(item)
+            console.print(f"  [bold]{name}[/bold]  {item['summary']}", highlight=False)
+            for key, setting in item["settings"].items():
+                words = f"{key}: {setting['default']}".ljust(32)
+                console.print(f"      {words} {setting['help']}", highlight=False, markup=False)
+    if flags["as_json"]:
+        answer({"items": items})
+
+
+def _settings(schema: Any) -> dict[str, dict[str, Any]]:
+    described = schema.model_json_schema()["properties"]
+    return {
+        key: {"default": described[key].get("default"), "help": field.description or ""}
+        for key, field in schema.model_fields.items()
+        if key != "name"
+    }

@@ -1,0 +1,101 @@
+"""Evaluation of a saved run: reads models block by block, never the whole federation."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from jfl import folder as folders
+from jfl import mesh as meshes
+from jfl.checkpoint import Checkpoints
+from jfl.errors import CheckpointError, UsageError
+from jfl.federate import peak_rss_mb
+from jfl.federation import prepare
+from jfl.folder import RunFolder
+from jfl.report.journal import plain
+from jfl.types import Params
+
+
+def run(
+    path: str, which: str, *, device: str | None = None, data_dir: str | None = None
+) -> dict[str, Any]:
+    """Returns the metrics of a saved round, all together and per client.
+
+    Args:
+        path: the run folder.
+        which: a round, `best` or `last`.
+        device: as in `jfl train`.
+        data_dir: where the data are now, if not where they were.
+
+    Raises:
+        JflError: no such run or round, a damaged checkpoint, missing data.
+    """
+    started = time.perf_counter()
+    folder = RunFolder(Path(path))
+    checkpoints = folder.checkpoints
+    number = round_number(checkpoints, which)
+    checkpoints.check(number)
+    experiment = folder.experiment
+    if data_dir:
+        data = experiment.data.model_copy(update={"dir": data_dir})
+        experiment = experiment.model_copy(update={"data": data})
+    meshes.start(device, experiment.plan.devices or meshes.cores())
+    federation = prepare(experiment, folder.partition)
+
+    def own(ids: Int[np.ndarray, " K"], name: str) -> Params:
+        sharding = meshes.layout(meshes.make(federation.plan.devices), len(ids))
+        return jax.device_put(checkpoints.read_clients(number, f"own.{name}", ids), sharding)
+
+    shared = {}
+    if not federation.algorithm.personal:
+        shared["params"] = checkpoints.read_clients(number, "shared.params", None)
+    results = federation.evaluate("test", shared, own)
+    result = next(iter(results.values()))
+    summary = result.summary()
+    return plain(
+        {
+            "run": path,
+            "title": folders.title(federation),
+            "round": number,
+            "algorithm": experiment.algorithm.name,
+            "rounds": experiment.rounds,
+            "clients": experiment.clients,
+            "cohort": experiment.cohort_size,
+            "seed": experiment.seed,
+            "test_accuracy": summary["accuracy"],
+            "test_accuracy_mean": summary["accuracy_mean"],
+            "test_accuracy_worst10": summary["accuracy_worst10"],
+            **{name: summary[name] for name in ("nll", "ece", "f_ece", "mce", "brier")},
+            "seconds": time.perf_counter() - started,
+            "peak_rss_mb": peak_rss_mb(),
+            "data": folders.data_record(federation),
+            "per_client": result.per_client(),
+        }
+    )
+
+
+def round_number(checkpoints: Checkpoints, which: str) -> int:
+    """Returns the saved round that `N`, `best` or `last` names.
+
+    Raises:
+        CheckpointError: nothing is saved, or no round has a score.
+        UsageError: it is no such word.
+    """
+    rounds = checkpoints.rounds()
+    if not rounds:
+        raise CheckpointError(f"{checkpoints.folder} holds no complete checkpoint yet")
+    if which == "last":
+        return rounds[-1]
+    if which == "best":
+        best = checkpoints.best()
+        if best is None:
+            raise CheckpointError(
+                f"{checkpoints.folder} has no round with a validation score; give --round N"
+            )
+        return best
+    if not which.isdigit():
+        raise UsageError(f"--round {which} is not a round; give a number, best or last")
+    return int(which)
