@@ -33,9 +33,9 @@ _HEADROOM = 1.1  # files are a little larger than their arrays
 class Config(Section):
     """The `checkpoint` section."""
 
-    every: int = Field(10, ge=1)
+    every: int = Field(default=10, ge=1)
     """Save after every so many rounds, and after the last."""
-    keep: int = Field(2, ge=1)
+    keep: int = Field(default=2, ge=1)
     """Keep the newest so many, and the best."""
     best: Literal["valid_accuracy", "none"] = "valid_accuracy"
     """Also keep the saved round that was best on the clients' validation samples."""
@@ -197,7 +197,8 @@ class Checkpoints:
         self.require(round_number)
         path = (self.folder / str(round_number) / ARRAYS).absolute()
         try:
-            return _orbax().metadata(path).item_metadata.tree
+            found = _orbax().metadata(path).item_metadata
+            return found.tree  # pyright: ignore[reportOptionalMemberAccess]
         except Exception as error:
             raise CheckpointError(f"{path} cannot be read: {_first_line(error)}") from error
 

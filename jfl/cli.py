@@ -1,14 +1,14 @@
 """The command line: command names, and where each lives; nothing is imported before it is used."""
 
 import importlib
-import json
 import sys
 import traceback
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
 import jfl
+from jfl.commands.options import answer
 from jfl.errors import JflError
 
 # name -> (module:function, one line for `jfl --help`)
@@ -109,8 +109,3 @@ def fail(sentence: str, code: int, *, as_json: bool) -> int:
     if as_json:
         answer({"error": sentence, "code": code})
     return code
-
-
-def answer(content: dict[str, Any]) -> None:
-    """Prints a command's one JSON object, last on stdout."""
-    click.echo(json.dumps(content))

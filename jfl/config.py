@@ -192,8 +192,6 @@ def _explain(schema: type[Section], error: ValidationError, prefix: str) -> str:
     details = error.errors(include_url=False)
     unknown = [item for item in details if item["type"] == "extra_forbidden"]
     first = (unknown or details)[0]
-    if isinstance(first.get("ctx", {}).get("error"), UsageError):
-        return str(first["ctx"]["error"])
     key = prefix + ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         owner = _section_at(schema, first["loc"][:-1])

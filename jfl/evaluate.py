@@ -1,8 +1,7 @@
 """Metrics of every client's own model on its own data, one block of clients at a time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
@@ -19,7 +18,7 @@ from jfl.types import Metrics, Params
 class Config(Section):
     """The `evaluate` section."""
 
-    every: int = Field(1, ge=1)
+    every: int = Field(default=1, ge=1)
     """Evaluate after every so many rounds, and after the last."""
 
 
@@ -95,7 +94,8 @@ class Evaluator:
         """Measures clients' own models, given in blocks of (ids, stacked models) in id order."""
         blocks = []
         for ids, params in models:
-            measured = self._own(self._client, params, self._samples, Rows(*(r[ids] for r in rows)))
+            chosen = Rows(rows.start[ids], rows.count[ids])
+            measured = self._own(self._client, params, self._samples, chosen)
             blocks.append(jax.device_get(measured))
         return Result({name: np.concatenate([b[name] for b in blocks]) for name in blocks[0]})
 

@@ -39,7 +39,7 @@ def _owned(section: str) -> BeforeValidator:
 class Memory(Section):
     """The `memory` section."""
 
-    budget: str | None = Field(None, pattern=r"^\d+(\.\d+)?\s*[kKMGT]i?B$")
+    budget: str | None = Field(default=None, pattern=r"^\d+(\.\d+)?\s*[kKMGT]i?B$")
     """Bytes one device may use, such as 8GB; none = 80 % of what it has."""
 
     def budget_bytes(self) -> int | None:
@@ -54,15 +54,15 @@ class Memory(Section):
 class Experiment(Section):
     """All settings of a federated run."""
 
-    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Names the folder below --out."""
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     """The one seed everything random follows from."""
-    rounds: int = Field(10, ge=1)
+    rounds: int = Field(default=10, ge=1)
     """Rounds of training; an evaluation follows the last."""
-    clients: int = Field(20, ge=1)
+    clients: int = Field(default=20, ge=1)
     """N, clients in the federation."""
-    participation: float = Field(1.0, gt=0, le=1)
+    participation: float = Field(default=1.0, gt=0, le=1)
     """Share of the clients that train in a round; rounded down, at least one."""
     data: Annotated[SerializeAsAny[datasets.Config], _owned("data")]
     partition: Annotated[SerializeAsAny[partitions.Config], _owned("partition")]

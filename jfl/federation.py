@@ -7,11 +7,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import metadata
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 import numpy as np
 import psutil
 from jaxtyping import Int
@@ -37,6 +37,7 @@ from jfl.partition.base import Partition
 from jfl.types import Params, PRNGKey
 
 MEMORY_SHARE = 0.8  # of a device, where no budget is set
+_UNPLANNED = ("", "map", 1, "native", 1, "host", "")  # for a client that runs alone
 
 
 def stream(seed: int, name: str) -> PRNGKey:
@@ -86,7 +87,8 @@ class Federation:
     def steps(self, ids: Int[np.ndarray, " K"]) -> Int[np.ndarray, " K"]:
         """Returns the local steps of each of the clients."""
         settings = self.experiment.train
-        return -(-self.rows["train"].count[ids] // settings.batch_size) * settings.local_epochs
+        samples = np.asarray(self.rows["train"].count[ids])
+        return -(-samples // settings.batch_size) * settings.local_epochs
 
     @cached_property
     def _evaluator(self) -> Evaluator:
@@ -194,7 +196,7 @@ def _choose_plan(
         client_bytes=_client_bytes(experiment, dataset, partition, model) if analyse else None,
         state_bytes=tree.nbytes(state.own),
         budget=_budget(experiment),
-        jaxlib=jaxlib.__version__,
+        jaxlib=metadata.version("jaxlib"),
     )
 
 
@@ -203,25 +205,23 @@ def _client_bytes(
 ) -> int:
     """Returns the memory one training client takes, by the compiler's own analysis."""
     longest = max(len(rows) for rows in partition.train)
+
+    def one(x: jax.Array, y: jax.Array, index: jax.Array, row: jax.Array, key: PRNGKey) -> Any:
+        params, frozen = model.init(key)
+        client = Client(frozen, model, experiment.train, plans.Plan(*_UNPLANNED))
+        samples = Samples(x, y, index, max(longest, 1), 1)
+        return client.fit(params, samples, Rows(row[0], row[1]), key, jnp.float32(0.1))
+
     shape = jax.ShapeDtypeStruct
-    samples = Samples(
+    arrays = [
         shape(dataset.x.shape, dataset.x.dtype),
-        shape(dataset.y.shape, jnp.int32),
-        shape((len(dataset.y),), jnp.int32),
-        max(longest, 1),
-        1,
-    )
+        *(shape(s, jnp.int32) for s in (dataset.y.shape, dataset.y.shape, (2,))),
+    ]
     key = jax.eval_shape(lambda: jax.random.key(0))
-    params, frozen = jax.eval_shape(model.init, key)
-    client = Client(
-        frozen, model, experiment.train, plans.Plan("", "map", 1, "native", 1, "host", "")
-    )
-    rows = Rows(shape((), jnp.int32), shape((), jnp.int32))
-    arguments = (client, params, samples, rows, key, shape((), jnp.float32))
-    compiled = jax.jit(Client.fit).lower(*arguments).compile()
-    analysis = compiled.memory_analysis()
-    temporary = analysis.temp_size_in_bytes if analysis is not None else 0
-    return temporary + 2 * tree.nbytes(params)
+    analysis = jax.jit(one).lower(*arrays, key).compile().memory_analysis()
+    if analysis is None:
+        return 0
+    return analysis.temp_size_in_bytes + analysis.output_size_in_bytes
 
 
 def _budget(experiment: Experiment) -> int:

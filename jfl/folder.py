@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jaxlib
 
 from jfl import config as configs
 from jfl import experiment as experiments
@@ -177,8 +176,8 @@ def check_plan(plan: Plan) -> None:
         differs = f"on {plan.backend}, this is {backend}"
     elif len(devices) < plan.devices:
         differs = f"for {plan.devices} devices, here are {len(devices)}"
-    elif jaxlib.__version__ != plan.jaxlib:
-        differs = f"with jaxlib {plan.jaxlib}, this is {jaxlib.__version__}"
+    elif metadata.version("jaxlib") != plan.jaxlib:
+        differs = f"with jaxlib {plan.jaxlib}, this is {metadata.version('jaxlib')}"
     if differs:
         raise UsageError(
             f"the run was planned {differs}; go on there, or give --replan and accept that "

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
 from jfl import mesh as meshes
 from jfl import tree
@@ -36,12 +37,11 @@ class Rounds:
     def __init__(self, federation: Federation, state: Mapping[str, Any] | None = None) -> None:
         """Starts from the initial models, or from a snapshot."""
         self._federation = federation
-        start = federation.initial() if state is None else None
-        shared = start.shared if start else state["shared"]
-        own = start.own if start else state["own"]
+        state = federation.initial()._asdict() if state is None else state
+        own = state["own"]
         self._everywhere = meshes.everywhere(meshes.make(federation.plan.devices))
         # always laid out the same way, so that the round is compiled once
-        self.shared: dict[str, Any] = jax.device_put(shared, self._everywhere)
+        self.shared: dict[str, Any] = jax.device_put(state["shared"], self._everywhere)
         self._store = stores.build(federation.plan, own) if own else None
         self._needs = jax.jit(federation.algorithm.needs)
         self._round = jax.jit(federation.algorithm.round)
@@ -51,45 +51,46 @@ class Rounds:
         federation, started = self._federation, time.perf_counter()
         key = jax.random.fold_in(stream(federation.experiment.seed, "round"), number)
         needs_key, round_key = jax.random.split(key)
-        needs = _laid_out(federation, jax.device_get(self._needs(self.shared, needs_key)))
-        peers, moved = self._peers(needs)
-        slices = self._store.take(needs.cohort) if self._store else {}
-        data = federation.round_data(needs.cohort, number)
+        needs = jax.device_get(self._needs(self.shared, needs_key))
+        order = _layout(federation, needs.cohort)
+        cohort = needs.cohort[order]
+        peers, moved = self._peers(needs, order)
+        slices = self._store.take(cohort) if self._store else {}
+        data = federation.round_data(cohort, number)
         shared, slices, metrics = self._round(
             federation.client, self.shared, slices, peers, data, round_key
         )
         self.shared = jax.device_put(shared, self._everywhere)
         if self._store:
-            self._store.put(needs.cohort, slices)
+            self._store.put(cohort, slices)
         metrics = jax.device_get(metrics)
         seconds = time.perf_counter() - started
-        steps = federation.steps(needs.cohort)
         epochs = federation.experiment.train.local_epochs
+        models_up = len(cohort) if federation.algorithm.uploads else 0
+        models_down = moved if federation.algorithm.personal else len(cohort)
         costs = {
             "seconds": seconds,
-            "samples": int(federation.rows["train"].count[needs.cohort].sum()) * epochs,
-            "padding": plans.padding(federation.plan, steps),
-            "bytes_down": moved + len(needs.cohort) * federation.model_bytes,
-            "bytes_up": len(needs.cohort) * federation.model_bytes,
+            "samples": int(federation.rows["train"].count[cohort].sum()) * epochs,
+            "padding": plans.padding(federation.plan, federation.steps(cohort)),
+            "bytes_down": models_down * federation.model_bytes,
+            "bytes_up": models_up * federation.model_bytes,
         }
-        return Round(_record(federation, needs.cohort, metrics), costs)
+        return Round(_record(federation, cohort, metrics), costs)
 
-    def _peers(self, needs: Needs) -> tuple[Peers | None, int]:
-        """Fetches each model the cohort looks at once; returns them and the bytes clients get."""
-        if needs.peers is None or self._store is None:
+    def _peers(self, needs: Needs, order: Int[np.ndarray, " K"]) -> tuple[Peers | None, int]:
+        """Fetches each model the cohort looks at once; returns them and how many clients get."""
+        if needs.peers is None or needs.peers_valid is None or self._store is None:
             return None, 0
-        wanted = np.unique(needs.peers[needs.peers_valid])
+        peers, valid = np.asarray(needs.peers)[order], np.asarray(needs.peers_valid)[order]
+        wanted = np.unique(peers[valid])
         # always as many models, so that the round is compiled once; spare places repeat one
-        places = min(self._federation.experiment.clients, needs.peers.size)
+        places = min(self._federation.experiment.clients, peers.size)
         spare = wanted[0] if len(wanted) else 0
         ids = np.concatenate([wanted, np.full(places - len(wanted), spare, wanted.dtype)])
-        index = np.minimum(np.searchsorted(wanted, needs.peers), max(len(wanted) - 1, 0))
-        index = np.where(needs.peers_valid, index, 0).astype(np.int32)
-        models = self._store.take(ids, self._federation.algorithm.peers_from)
-        own = needs.peers == needs.cohort[:, None]
-        sent = int((needs.peers_valid & ~own).sum()) * self._federation.model_bytes
-        valid = jnp.asarray(needs.peers_valid)
-        return Peers(models, jnp.asarray(index), jnp.asarray(needs.peers), valid), sent
+        index = np.where(valid, np.searchsorted(wanted, peers), 0).astype(np.int32)
+        models = self._store.take(ids, "params")
+        sent = int((valid & (peers != np.asarray(needs.cohort)[order, None])).sum())
+        return Peers(models, jnp.asarray(index), jnp.asarray(peers), jnp.asarray(valid)), sent
 
     def evaluate(self) -> dict[str, Any]:
         """Measures the clients' models; returns journal entries that start with valid_ or test_."""
@@ -121,18 +122,16 @@ class Rounds:
         return tree.sha256(self._store.host()[self._federation.algorithm.personal[0]])
 
 
-def _laid_out(federation: Federation, needs: Needs) -> Needs:
-    """Orders a cohort so that the devices finish together."""
-    cohort = np.asarray(needs.cohort)
+def _layout(federation: Federation, cohort: Int[np.ndarray, " K"]) -> Int[np.ndarray, " K"]:
+    """Returns the order in which a cohort is laid over the devices, so that they end together."""
     by_id = np.argsort(cohort)  # the layout must not depend on the order of the draw
-    order = by_id[plans.order(federation.plan, federation.steps(cohort[by_id]))]
-    return Needs(*(None if part is None else np.asarray(part)[order] for part in needs))
+    return by_id[plans.order(federation.plan, federation.steps(cohort[by_id]))]
 
 
 def _record(federation: Federation, cohort: np.ndarray, metrics: dict[str, Any]) -> dict[str, Any]:
     by_id = np.argsort(cohort)
     per_client = {name: np.asarray(values)[by_id] for name, values in metrics.items()}
-    samples = federation.rows["train"].count[cohort[by_id]].astype(np.float64)
+    samples = np.asarray(federation.rows["train"].count)[cohort[by_id]].astype(np.float64)
     loss = per_client["train_loss"].astype(np.float64)
     accepted = (per_client["rejected"] == 0) & (samples > 0)
     total = samples[accepted].sum()

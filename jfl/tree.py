@@ -94,5 +94,5 @@ def sha256(tree: Any) -> str:
     for path, leaf in paths(tree).items():
         array = np.ascontiguousarray(np.asarray(leaf))
         digest.update(f"{path} {array.shape} {array.dtype.str}\n".encode())
-        digest.update(memoryview(array.reshape(-1).view(np.uint8)))
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

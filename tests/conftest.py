@@ -1,9 +1,43 @@
-"""Fixtures all tests may use."""
+"""Fixtures all tests may use, and a JAX that forgives less than the users' one.
+
+Every annotation of jfl and interop is checked at run time. Implicit promotion of dtypes or ranks,
+a captured constant and a warning are errors. The CPU shows four devices.
+"""
+
+# The hook must be in place before anything of jfl is imported, hence statements between imports.
+# ruff: noqa: E402
+from jaxtyping import install_import_hook
+
+install_import_hook(["jfl", "interop"], "beartype.beartype")
 
 import os
 from pathlib import Path
 
+import hypothesis
+import jax
+import matplotlib
 import pytest
+
+matplotlib.use("agg")  # there is no display
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_default_prng_impl", "threefry2x32")  # as in jfl/mesh.py
+jax.config.update("jax_threefry_partitionable", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_captured_constants_warn_bytes", 4096)  # a warning, hence an error
+
+hypothesis.settings.register_profile(
+    "jfl", derandomize=True, deadline=None, max_examples=25, database=None
+)
+hypothesis.settings.load_profile("jfl")
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    """A random key."""
+    return jax.random.key(7)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from jfl import tree
 from jfl.clients.base import Client
 from jfl.clients.data import Rows, Samples
 from jfl.config import Section
-from jfl.types import Metrics, Params, PRNGKey
+from jfl.types import AnyArray, Metrics, Params, PRNGKey
 
 
 class Config(Section):
@@ -35,12 +35,14 @@ class State(NamedTuple):
 class Needs(NamedTuple):
     """Who takes part in a round, and whose models they look at."""
 
-    cohort: Int[Array, " K"]
-    peers: Int[Array, "K M"] | None = None
-    peers_valid: Bool[Array, "K M"] | None = None
+    cohort: Int[AnyArray, " K"]
+    peers: Int[AnyArray, "K M"] | None = None
+    peers_valid: Bool[AnyArray, "K M"] | None = None
 
 
-class Peers(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Peers:
     """The models a cohort looks at, each once, and which of them each client looks at."""
 
     params: Params  # stacked, P models
@@ -71,6 +73,8 @@ class Algorithm:
         personal: entries of `own` that hold clients' own models, the one evaluated as the result
             first; empty where all clients use `shared["params"]`.
         records: entries of `shared` that are written to the journal with each evaluation.
+        uploads: whether clients send their models to anyone. Others get `own["params"]` or
+            `shared["params"]`.
     """
 
     init: Callable[[Params, int], State]
@@ -78,7 +82,7 @@ class Algorithm:
     round: Callable[..., tuple[dict[str, Any], dict[str, Any], Metrics]]
     personal: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
-    peers_from: str = "params"
+    uploads: bool = True
 
 
 def cohort(key: PRNGKey, num_clients: int, size: int) -> Int[Array, " K"]:
@@ -116,7 +120,7 @@ def _fit_shared(
 
 
 def average(
-    params: Params, before: Params, counts: Int[Array, " K"], rejected: Int[Array, " K"]
+    params: Params, before: Params, counts: Int[AnyArray, " K"], rejected: Int[Array, " K"]
 ) -> Params:
     """Returns the sample-weighted mean of the accepted models; `before` where there is none."""
     weights = jax.numpy.where(rejected > 0, 0, counts).astype(jax.numpy.float32)

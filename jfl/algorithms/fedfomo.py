@@ -51,15 +51,15 @@ class Config(base.Config):
     name: Literal["fedfomo"] = "fedfomo"
     preset: Literal["pfllib", "paper"] = "pfllib"
     """Whose FedFomo: PFLlib's, or the paper's."""
-    num_candidates: int = Field(5, ge=1)
+    num_candidates: int = Field(default=5, ge=1)
     """M, models a client looks at; never more than the cohort or than were uploaded last round."""
-    epsilon: float = Field(0.0, ge=0, le=1)
+    epsilon: float = Field(default=0.0, ge=0, le=1)
     """Chance that a candidate is drawn at random instead of by affinity."""
-    epsilon_decay: float = Field(0.05, ge=0, le=1)
+    epsilon_decay: float = Field(default=0.05, ge=0, le=1)
     """How much epsilon falls each round."""
     distance: Literal["l2", "l1", "l2sq", "none"] = "l2"
     """What a loss difference is divided by."""
-    distance_epsilon: float = Field(1e-5, ge=0)
+    distance_epsilon: float = Field(default=1e-5, ge=0)
     """Added to the distance."""
     pool: Literal["all", "uploaded"] = "all"
     """Candidates: every client's model, or only those uploaded in the round before."""
@@ -161,8 +161,9 @@ def choose_candidates(
     """
     num_clients = uploaded.shape[0]
     limit = jnp.minimum(slots, uploaded.sum())
-    itself = cohort[:, None] == jnp.arange(num_clients)
-    allowed = uploaded | itself if config.pool == "uploaded" else jnp.ones_like(itself)
+    everyone = jnp.arange(num_clients)[None, :]
+    itself = cohort[:, None] == everyone
+    allowed = uploaded[None, :] | itself if config.pool == "uploaded" else jnp.ones_like(itself)
     score = jnp.where(allowed, rows, -jnp.inf)
     if config.always_self:
         score = jnp.where(itself, jnp.inf, score)
@@ -176,7 +177,7 @@ def choose_candidates(
         value = jnp.where(free, jnp.where(explore, noise, score), -jnp.inf)
         best = jnp.argmax(value, axis=1)  # the lower id on a tie
         counts = (jnp.take_along_axis(value, best[:, None], 1)[:, 0] > -jnp.inf) & (number < limit)
-        free &= jnp.arange(num_clients) != best[:, None]
+        free &= everyone != best[:, None]
         return ids.at[:, number].set(best), valid.at[:, number].set(counts), free
 
     shape = (len(cohort), slots)

@@ -15,7 +15,7 @@ from jfl.clients import optimizer
 from jfl.clients.data import Rows, Samples
 from jfl.clients.plan import Plan, each
 from jfl.models.base import Model
-from jfl.types import Metrics, Params, PRNGKey
+from jfl.types import AnyArray, Metrics, Params, PRNGKey
 
 
 @partial(
@@ -74,14 +74,15 @@ class Client:
                 positions = jax.lax.dynamic_slice(order, (index * size,), (size,))
                 mask = index * size + jnp.arange(size) < rows.count
                 x, y = samples.at(rows, positions)
-                weights = mask.astype(jnp.float32) / mask.sum().astype(jnp.float32)
+                present = mask.sum().astype(jnp.float32)
+                weights = mask.astype(jnp.float32) / present
                 dropout = jax.random.fold_in(epoch_key, index)
                 loss, gradient = jax.value_and_grad(self._loss)(params, x, y, weights, dropout)
                 update, state = rule.update(gradient, state, params)
                 params = jax.tree.map(
                     lambda w, u: w - (learning_rate * u).astype(w.dtype), params, update
                 )
-                return params, state, total + loss * mask.sum()
+                return params, state, total + loss * present
 
             return jax.lax.fori_loop(0, steps, step, carry)
 
@@ -90,7 +91,7 @@ class Client:
         trained, _, total = jax.lax.fori_loop(0, epochs, epoch, start)
         accepted = jnp.isfinite(total) & tree.all_finite(trained)
         metrics = {
-            "train_loss": total / jnp.maximum(epochs * rows.count, 1),
+            "train_loss": total / jnp.maximum(epochs * rows.count, 1).astype(jnp.float32),
             "steps": epochs * steps,
             "rejected": (~accepted).astype(jnp.int32),
         }
@@ -126,9 +127,10 @@ class Client:
 
         def weigh(position: Int[Array, " B"]) -> Float[Array, " B"]:
             if reduction == "sample_mean":
-                return jnp.full(position.shape, 1.0) / jnp.maximum(rows.count, 1)
-            members = jnp.minimum(size, rows.count - position // size * size)
-            return 1.0 / (batches * jnp.maximum(members, 1))
+                members = jnp.broadcast_to(rows.count, position.shape)
+            else:
+                members = batches * jnp.minimum(size, rows.count - position // size * size)
+            return 1.0 / jnp.maximum(members, 1).astype(jnp.float32)
 
         def chunk(total: Float[Array, ""], position: Int[Array, " B"], live: Bool[Array, " B"]):
             x, y = samples.at(rows, position)
@@ -158,7 +160,7 @@ class Client:
 
 
 def batch_order(
-    key: PRNGKey, count: Int[Array, ""], longest: int, batch_size: int
+    key: PRNGKey, count: Int[AnyArray, ""], longest: int, batch_size: int
 ) -> Int[Array, " L"]:
     """Returns an epoch's sample order: a permutation of 0 .. count-1, then padding.
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,19 +11,22 @@ from jax.sharding import Sharding
 from jaxtyping import Array, Float32, Int, Shaped
 
 from jfl.datasets.base import as_input
+from jfl.types import AnyArray
 
 CHUNKS = (16, 32, 64, 128, 256)
 CHUNK_OVERHEAD = 8  # what one more chunk costs, in samples
 
 
-class Rows(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Rows:
     """Where a client's samples of one part lie in the index: [start, start + count).
 
     Scalars for one client; [K] stacked.
     """
 
-    start: Int[Array | np.ndarray, "*K"]
-    count: Int[Array | np.ndarray, "*K"]
+    start: Int[AnyArray, "*K"]
+    count: Int[AnyArray, "*K"]
 
 
 @partial(

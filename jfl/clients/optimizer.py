@@ -11,23 +11,23 @@ from jfl.config import Section, Switch
 class Config(Section):
     """How a client trains: the `train` section. The defaults are PFLlib's."""
 
-    batch_size: int = Field(10, ge=1)
+    batch_size: int = Field(default=10, ge=1)
     """Samples in a local step; a last, smaller batch is kept."""
-    local_epochs: int = Field(1, ge=1)
+    local_epochs: int = Field(default=1, ge=1)
     """Passes over a client's training samples in a round."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Local optimizer; its state is new in every round."""
-    learning_rate: float = Field(0.005, gt=0)
+    learning_rate: float = Field(default=0.005, gt=0)
     """Step size in the first round."""
-    momentum: float = Field(0.0, ge=0, lt=1)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
     """Of sgd."""
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     """sgd: added to the gradient; adamw: decoupled."""
     schedule: Literal["constant", "exponential"] = "constant"
     """exponential: the learning rate is multiplied by `decay` after each round."""
-    decay: float = Field(0.99, gt=0, le=1)
+    decay: float = Field(default=0.99, gt=0, le=1)
     """Factor of the exponential schedule."""
-    clip: float | None = Field(None, gt=0)
+    clip: float | None = Field(default=None, gt=0)
     """Largest global norm of a gradient; none = no clipping."""
     deterministic: Switch = False
     """On GPUs: bit-identical repeats, at some cost in speed (sets XLA flags)."""

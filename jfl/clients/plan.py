@@ -38,11 +38,11 @@ class Config(Section):
 
     loop: Literal["auto", "map", "vmap"] = "auto"
     """One client after another on each device, or blocks of clients at once."""
-    block: int | None = Field(None, ge=1)
+    block: int | None = Field(default=None, ge=1)
     """Clients in a vmap block; none = as many as fit the memory."""
     lowering: Literal["auto", "native", "slices"] = "auto"
     """How convolutions are computed."""
-    devices: int | None = Field(None, ge=1)
+    devices: int | None = Field(default=None, ge=1)
     """How many devices share the clients; on CPU these are virtual. None = all."""
     store: Literal["auto", "device", "host"] = "auto"
     """Where the state of idle clients is kept."""
@@ -169,7 +169,7 @@ def order(plan: Plan, steps: Int[np.ndarray, " K"]) -> Int[np.ndarray, " K"]:
 
 
 def padding(plan: Plan, steps: Int[np.ndarray, " K"]) -> float:
-    """Returns the share of computed local steps that are padding, for a cohort laid out in order."""
+    """Returns the share of a laid-out cohort's computed local steps that are padding."""
     if plan.loop == "map" or not steps.sum():
         return 0.0
     per_device = -(-len(steps) // plan.devices)

@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
-from jfl.cli import answer
 from jfl.commands import options
+from jfl.commands.options import answer
 
 
 @click.command(

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from jfl.cli import answer
 from jfl.commands import options
+from jfl.commands.options import answer
 
 
 @click.command(
@@ -99,7 +99,8 @@ def _tree(root: Any, tensors: list[dict[str, Any]]) -> Any:
     return root
 
 
-def _bytes(size: int) -> str:
+def _bytes(count: int) -> str:
+    size = float(count)
     for unit in ("B", "KiB", "MiB"):
         if size < 1024:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

@@ -1,10 +1,10 @@
-"""Options that several commands share."""
+"""What several commands share: options, and the JSON answer."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import click
-
 
 out = click.option(
     "--out", default="outputs", show_default=True, metavar="DIR", help="Where run folders are made."
@@ -23,3 +23,8 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--json", "as_json", is_flag=True, help="Print one JSON object, last on stdout."
     )(function)
+
+
+def answer(content: dict[str, Any]) -> None:
+    """Prints a command's one JSON object, last on stdout."""
+    click.echo(json.dumps(content))

@@ -32,9 +32,9 @@ class Config(Section):
     """What to do where the data are absent: stop, or run on the digits that come with jfl."""
     embedded: Switch = False
     """True where the embedded digits stand in for this data set."""
-    image_size: int | None = Field(None, ge=8, le=512)
+    image_size: int | None = Field(default=None, ge=8, le=512)
     """Height and width images are resized to; none = what the model takes."""
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(default=None, ge=1)
     """Use only so many samples, drawn with the seed; none = all."""
 
     @property

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jfl.types import Metrics
+from jfl.types import Metrics, Numbers
 
 BINS = 15  # bin b holds confidences in (b / 15, (b + 1) / 15], the first one 0 as well
 
@@ -20,15 +20,15 @@ def sums(logits: Float[Array, "B C"], labels: Int[Array, " B"], mask: Bool[Array
     confidence = jnp.where(mask, probabilities.max(axis=1), 0.0)
     correct = (jnp.argmax(logits, axis=1) == labels) & mask
     position = jnp.clip(jnp.ceil(confidence * BINS).astype(jnp.int32) - 1, 0, BINS - 1)
-    member = jax.nn.one_hot(position, BINS, dtype=jnp.float32) * mask[:, None]
+    member = jax.nn.one_hot(position, BINS, dtype=jnp.float32) * mask[:, None].astype(jnp.float32)
     return {
         "bin_samples": member.sum(axis=0),
         "bin_confidence": (member * confidence[:, None]).sum(axis=0),
-        "bin_correct": (member * correct[:, None]).sum(axis=0),
+        "bin_correct": (member * correct[:, None].astype(jnp.float32)).sum(axis=0),
     }
 
 
-def result(total: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def result(total: Numbers) -> Numbers:
     """Returns ece and mce as fractions in [0, 1] from sums [..., 15]; nan without samples."""
     count = total["bin_samples"].astype(np.float64)
     samples = count.sum(axis=-1)

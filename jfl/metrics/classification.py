@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jfl.types import Metrics
+from jfl.types import Metrics, Numbers
 
 SMALLEST = 1e-12  # a probability below this counts as this in the likelihood
 
@@ -32,7 +32,7 @@ def sums(logits: Float[Array, "B C"], labels: Int[Array, " B"], mask: Bool[Array
     }
 
 
-def result(total: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def result(total: Numbers) -> Numbers:
     """Returns accuracy, nll (nats) and brier from sums; nan where there is no sample."""
     samples = np.where(total["samples"] > 0, total["samples"], np.nan)
     return {

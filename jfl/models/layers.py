@@ -25,7 +25,8 @@ class Dense(nnx.Module):
 
     def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
         """Maps the last axis."""
-        return x @ self.kernel[...] + self.bias[...]
+        y = x @ self.kernel[...]
+        return y + jnp.broadcast_to(self.bias[...], y.shape)
 
 
 class Conv(nnx.Module):
@@ -53,7 +54,8 @@ class Conv(nnx.Module):
 
     def __call__(self, x: Float[Array, "B H W i"]) -> Float[Array, "B h w o"]:
         """Convolves; h = (H + 2 padding - kh) // stride + 1."""
-        return self.convolve(x, self.kernel[...], self.stride, self.padding) + self.bias[...]
+        y = self.convolve(x, self.kernel[...], self.stride, self.padding)
+        return y + jnp.broadcast_to(self.bias[...], y.shape)
 
 
 def _native(x: Array, kernel: Array, stride: int, padding: int) -> Array:

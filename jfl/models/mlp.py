@@ -22,7 +22,7 @@ class Config(base.Config):
     name: Literal["mlp"] = "mlp"
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = (200,)
     """Widths of the hidden layers; none = a linear classifier."""
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of each hidden layer zeroed in training."""
 
 

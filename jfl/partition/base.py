@@ -29,11 +29,11 @@ class Config(Section):
     """Settings all partitions share. The defaults are PFLlib's 60/15/25 split."""
 
     name: str
-    train_fraction: float = Field(0.6, gt=0, lt=1)
+    train_fraction: float = Field(default=0.6, gt=0, lt=1)
     """Share of each client's samples to train on."""
-    valid_fraction: float = Field(0.15, ge=0, lt=1)
+    valid_fraction: float = Field(default=0.15, ge=0, lt=1)
     """Share to validate on; what is left is the test part."""
-    min_samples: int | None = Field(None, ge=_SMALLEST)
+    min_samples: int | None = Field(default=None, ge=_SMALLEST)
     """No client gets fewer samples; none = PFLlib's 40, or half the mean where that is less."""
 
     @model_validator(mode="after")

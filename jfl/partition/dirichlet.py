@@ -20,7 +20,7 @@ class Config(base.Config):
     """Settings of the Dirichlet partition."""
 
     name: Literal["dirichlet"] = "dirichlet"
-    alpha: float = Field(0.05, gt=0, le=1e9)
+    alpha: float = Field(default=0.05, gt=0, le=1e9)
     """Concentration: 0.05 leaves a few classes per client, 100 is nearly iid."""
 
 

@@ -22,7 +22,7 @@ class Config(base.Config):
     """Settings of the pathological partition."""
 
     name: Literal["pathological"] = "pathological"
-    classes_per_client: int = Field(2, ge=1)
+    classes_per_client: int = Field(default=2, ge=1)
     """Number of classes each client has samples of."""
 
 
