@@ -37,7 +37,7 @@ from jfl.partition.base import Partition
 from jfl.types import Params, PRNGKey
 
 MEMORY_SHARE = 0.8  # of a device, where no budget is set
-_UNPLANNED = ("", "map", 1, "native", 1, "host", "")  # for a client that runs alone
+_UNPLANNED = ("", "map", 1, "native", 1, "host", "gather", "")  # for a client that runs alone
 
 
 def stream(seed: int, name: str) -> PRNGKey:
@@ -195,6 +195,7 @@ def _choose_plan(
         cohort=experiment.cohort_size,
         client_bytes=_client_bytes(experiment, dataset, partition, model) if analyse else None,
         state_bytes=tree.nbytes(state.own),
+        peer_bytes=tree.nbytes(state.own.get("params", {})),
         budget=_budget(experiment),
         jaxlib=metadata.version("jaxlib"),
     )

@@ -74,6 +74,7 @@ class Rounds:
             "padding": plans.padding(federation.plan, federation.steps(cohort)),
             "bytes_down": models_down * federation.model_bytes,
             "bytes_up": models_up * federation.model_bytes,
+            "bytes_between_devices": _passed_on(federation, peers),
         }
         return Round(_record(federation, cohort, metrics), costs)
 
@@ -120,6 +121,12 @@ class Rounds:
         if not self._federation.algorithm.personal or self._store is None:
             return tree.sha256(self.shared["params"])
         return tree.sha256(self._store.host()[self._federation.algorithm.personal[0]])
+
+
+def _passed_on(federation: Federation, peers: Peers | None) -> int:
+    """Returns the bytes of peers' models that reach another device, gathered or in a ring."""
+    models = 0 if peers is None else jax.tree.leaves(peers.params)[0].shape[0]
+    return models * federation.model_bytes * (federation.plan.devices - 1)
 
 
 def _layout(federation: Federation, cohort: Int[np.ndarray, " K"]) -> Int[np.ndarray, " K"]:

@@ -197,12 +197,18 @@ def weigh(
     have 0.
     """
 
-    def one(client: Client, row: Any, models: Params, samples: Samples) -> Float[Array, " M"]:
-        own, rows, index = row
-        before = client.loss(own, samples, rows, config.validation_loss)
+    def own_loss(client: Client, row: Any, samples: Samples) -> Float[Array, ""]:
+        own, rows = row
+        return client.loss(own, samples, rows, config.validation_loss)
+
+    def candidates(
+        client: Client, row: Any, block: Params, first: Int[Array, ""], samples: Samples
+    ) -> Float[Array, " M"]:
+        own, rows, before, index, counts = row
+        size = jax.tree.leaves(block)[0].shape[0]
 
         def candidate(position: Int[Array, ""]) -> Float[Array, ""]:
-            model = tree.take(models, position)
+            model = tree.take(block, position)
             after = client.loss(model, samples, rows, config.validation_loss)
             gain = jnp.where(after == jnp.inf, -jnp.inf, before - after)
             if config.distance != "none":
@@ -211,12 +217,17 @@ def weigh(
             even = jnp.where(jnp.isfinite(after), 1.0, gain)
             return jnp.where(jnp.isfinite(before), gain, even)
 
-        weights = jax.lax.map(candidate, index)
-        return jnp.where(rows.count > 0, weights, 0.0)
+        def one(slot: tuple[Int[Array, ""], Bool[Array, ""]]) -> Float[Array, ""]:
+            position, is_here = slot[0] - first, slot[1]
+            is_here &= (position >= 0) & (position < size)
+            return jax.lax.cond(is_here, candidate, lambda _: jnp.zeros(()), position)
 
-    rows = (reference, data.valid_rows, peers.index)
-    weights = client.each(one, rows, peers.params, data.samples)
-    return jnp.where(peers.valid, weights, 0.0)
+        return jax.lax.map(one, (index, counts & (rows.count > 0)))
+
+    rows = data.valid_rows
+    before = client.each(own_loss, (reference, rows), data.samples)
+    stacked = (reference, rows, before, peers.index, peers.valid)
+    return client.each_with_models(candidates, stacked, peers.params, data.samples)
 
 
 def normalise(weights: Float[Array, "K M"]) -> Float[Array, "K M"]:

@@ -11,9 +11,9 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from jfl import tree
-from jfl.clients import optimizer
+from jfl.clients import mapping, optimizer
 from jfl.clients.data import Rows, Samples
-from jfl.clients.plan import Plan, each
+from jfl.clients.plan import Plan
 from jfl.models.base import Model
 from jfl.types import AnyArray, Metrics, Params, PRNGKey
 
@@ -37,13 +37,25 @@ class Client:
 
         The plan decides how. Arrays that all clients share are arguments, never captured.
         """
-        return each(
-            self.plan,
-            lambda row, client, *rest: function(client, row, *rest),
-            stacked,
-            self,
-            *shared,
-        )
+
+        def one(row: Any, client: "Client", *shared: Any) -> Any:
+            return function(client, row, *shared)
+
+        return mapping.each(self.plan, one, stacked, self, *shared)
+
+    def each_with_models(
+        self, function: Callable[..., Any], stacked: Any, models: Params, *shared: Any
+    ) -> Any:
+        """Calls `function(client, slice, block, first, *shared)` with blocks of stacked models.
+
+        `block` holds the models from number `first` on; a client's results of all blocks are
+        summed. The plan decides whether all models come at once or pass from device to device.
+        """
+
+        def one(row: Any, block: Params, first: Int[Array, ""], client: "Client", *shared: Any):
+            return function(client, row, block, first, *shared)
+
+        return mapping.each_with_models(self.plan, one, stacked, models, self, *shared)
 
     def fit(
         self,

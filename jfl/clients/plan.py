@@ -5,22 +5,19 @@ stopwatch, so that the same run is planned the same way again.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Int
 from pydantic import Field
 
 from jfl.config import Section
 from jfl.errors import UsageError
-from jfl.mesh import AXIS
 from jfl.models.base import Lowering
 
+PEER_SHARE = 4  # copies of all peers' models on a device may take one part in so many of its memory
 VERSION = 1  # of the table below; raise it when a choice changes
 
 # backend -> (loop, lowering). CPU: a convolution inside a loop is 10 to 20 times slower in the
@@ -46,6 +43,8 @@ class Config(Section):
     """How many devices share the clients; on CPU these are virtual. None = all."""
     store: Literal["auto", "device", "host"] = "auto"
     """Where the state of idle clients is kept."""
+    peers: Literal["auto", "gather", "ring"] = "auto"
+    """Models that clients look at: all on every device, or passed round in blocks."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,7 @@ class Plan:
     lowering: Lowering
     devices: int
     store: Literal["device", "host"]
+    peers: Literal["gather", "ring"]
     jaxlib: str
     reasons: tuple[str, ...] = ()
     version: int = VERSION
@@ -104,6 +104,7 @@ def choose(
     cohort: int,
     client_bytes: int | None,
     state_bytes: int,
+    peer_bytes: int,
     budget: int,
     jaxlib: str,
 ) -> Plan:
@@ -117,6 +118,7 @@ def choose(
         client_bytes: memory one training client takes, by the compiler's own analysis; None
             where it decides nothing.
         state_bytes: memory the state of all clients takes.
+        peer_bytes: memory the models a cohort looks at take, at the most.
         budget: bytes one device may use.
         jaxlib: version, recorded.
 
@@ -140,10 +142,13 @@ def choose(
     store = "device" if backend != "cpu" and 3 * state_bytes < budget else "host"
     if config.store != "auto":
         store = config.store
+    peers = "ring" if devices > 1 and PEER_SHARE * peer_bytes > budget else "gather"
+    if config.peers != "auto":
+        peers = config.peers
     fixed = [f"{k}={v}" for k, v in config.model_dump().items() if v not in ("auto", None)]
     if fixed:
         reasons.append(f"by config: {', '.join(fixed)}")
-    return Plan(backend, loop, block, lowering, devices, store, jaxlib, tuple(reasons))
+    return Plan(backend, loop, block, lowering, devices, store, peers, jaxlib, tuple(reasons))
 
 
 def order(plan: Plan, steps: Int[np.ndarray, " K"]) -> Int[np.ndarray, " K"]:
@@ -179,42 +184,3 @@ def padding(plan: Plan, steps: Int[np.ndarray, " K"]) -> float:
         blocks = [shard[i : i + plan.block] for i in range(0, len(shard), plan.block)]
         computed += sum(int(block.max()) * len(block) for block in blocks)
     return 1.0 - int(steps.sum()) / computed
-
-
-def each(plan: Plan, function: Callable[..., Any], stacked: Any, *shared: Any) -> Any:
-    """Calls `function(slice, *shared)` for every slice of stacked trees and stacks the results.
-
-    What is shared is copied to every device; arrays must come in this way, not by closure.
-    Clients need not divide the devices: phantom slices fill up, run nothing and are cut off again.
-    """
-    if plan.mesh is None:
-        raise ValueError("the plan has no mesh yet")
-    size = jax.tree.leaves(stacked)[0].shape[0]
-    phantoms = -size % plan.mesh.size
-
-    def pad(leaf: jax.Array) -> jax.Array:
-        return jnp.concatenate([leaf, jnp.repeat(leaf[:1], phantoms, axis=0)])
-
-    def shard(live: jax.Array, slices: Any, *shared: Any) -> Any:
-        def one(row: tuple[Any, Any]) -> Any:
-            is_live, arguments = row
-            if not phantoms:
-                return function(arguments, *shared)
-            shapes = jax.eval_shape(function, arguments, *shared)
-            nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-            return jax.lax.cond(
-                is_live, lambda given: function(given, *shared), lambda _: nothing, arguments
-            )
-
-        if plan.loop == "map":
-            return jax.lax.map(one, (live, slices))
-        return jax.lax.map(one, (live, slices), batch_size=plan.block)
-
-    rows = PartitionSpec(AXIS)
-    specs = (rows, rows, *(PartitionSpec() for _ in shared))
-    mapped = jax.shard_map(shard, mesh=plan.mesh, in_specs=specs, out_specs=rows, check_vma=False)
-    live = jnp.arange(size + phantoms) < size
-    if not phantoms:
-        return mapped(live, stacked, *shared)
-    result = mapped(live, jax.tree.map(pad, stacked), *shared)
-    return jax.tree.map(lambda leaf: leaf[:size], result)

@@ -123,11 +123,11 @@ def test_gradient_is_finite_and_reaches_every_layer(plugin):
     x = images(model, 4)
 
     @jax.jit
-    def gradient(params, key):
+    def gradient(params, x, key):
         return jax.grad(lambda p: jnp.sin(model.apply(p, frozen, x, key=key)).sum())(params)
 
     for key in (None, jax.random.key(2)):
-        for leaf in jax.tree.leaves(gradient(params, key)):
+        for leaf in jax.tree.leaves(gradient(params, x, key)):
             assert jnp.isfinite(leaf).all()
             assert leaf.any()
 
@@ -151,7 +151,7 @@ def test_lowerings_agree_and_have_the_same_params(plugin):
     close(native.apply(params, frozen, x), slices.apply(params, frozen, x))
 
     def gradient(model):
-        loss = lambda p: jnp.sin(model.apply(p, frozen, x)).sum()  # noqa: E731
-        return jax.jit(jax.grad(loss))(params)
+        loss = lambda p, x: jnp.sin(model.apply(p, frozen, x)).sum()  # noqa: E731
+        return jax.jit(jax.grad(loss))(params, x)
 
     close(gradient(native), gradient(slices))

@@ -27,11 +27,11 @@ def batch(shape, num_classes, size=10, seed=0):
 def gradient(model, params, x, y):
     @jax.jit
     @jax.value_and_grad
-    def loss(params):
+    def loss(params, x, y):
         logits = model.apply(params, {}, x)
         return -jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], 1).mean()
 
-    return loss(params)
+    return loss(params, x, y)
 
 
 @pytest.mark.parametrize(
