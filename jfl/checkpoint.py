@@ -62,17 +62,31 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """Returns the saved round with the best validation score, the earlier on a tie."""
-        scores = {r: self.manifest(r).get("score") for r in self.rounds()}
-        known = {r: score for r, score in scores.items() if score is not None}
+        return self._best(self.rounds())
+
+    def _best(self, rounds: list[int]) -> int | None:
+        known = {r: score for r in rounds if (score := self._score(r)) is not None}
         return max(known, key=lambda r: (known[r], -r)) if known else None
 
+    def _score(self, round_number: int) -> float | None:
+        try:
+            return self.manifest(round_number).get("score")
+        except CheckpointError:
+            return None
+
     def manifest(self, round_number: int) -> dict[str, Any]:
-        """Returns what is written beside the arrays: round, score, clients, file hashes."""
+        """Returns what is written beside the arrays: round, score, clients, file hashes.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
         path = self.folder / str(round_number) / MANIFEST
         try:
-            return json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path} cannot be read: {error}") from error
+            content = json.loads(path.read_text(encoding="utf-8"))
+            content["files"].items()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{path} cannot be read ({_first_line(error)})") from error
+        return content
 
     def save(self, round_number: int, state: Any, about: dict[str, Any]) -> None:
         """Starts writing a state of NumPy arrays; waits for the save before it.
@@ -96,10 +110,9 @@ class Checkpoints:
     def _write(self, round_number: int, state: Any, about: dict[str, Any]) -> None:
         target = self.folder / str(round_number)
         self.folder.mkdir(parents=True, exist_ok=True)
-        if target.exists():  # a torn save of an earlier process
-            shutil.rmtree(target)
-        for torn in self.folder.glob("*.writing*"):
-            shutil.rmtree(torn, ignore_errors=True)
+        for path in self.folder.iterdir():
+            if path.is_dir() and not (path / MANIFEST).is_file():  # a kill interrupted its making
+                shutil.rmtree(path, ignore_errors=True)
         writing = self.folder / f"{round_number}.writing"
         try:
             writing.mkdir()
@@ -110,6 +123,7 @@ class Checkpoints:
             hashes = {name: _sha256(writing / name) for name in _files(writing)}
             content = {"round": round_number, **about, "files": hashes}
             _write_synced(writing / MANIFEST, json.dumps(content, indent=1))
+            shutil.rmtree(target, ignore_errors=True)  # damaged: the resume went on before it
             os.rename(writing, target)
         except Exception as error:
             shutil.rmtree(writing, ignore_errors=True)
@@ -119,13 +133,14 @@ class Checkpoints:
                 f"({_first_line(error)}; {free:.0f} MiB free); older checkpoints are kept, make "
                 "room and continue with --resume"
             ) from error
-        self._prune()
+        self._prune(round_number)
 
-    def _prune(self) -> None:
-        rounds = self.rounds()
+    def _prune(self, newest: int) -> None:
+        # a later one is damaged, and no reason to drop one that is not
+        rounds = [r for r in self.rounds() if r <= newest]
         kept = set(rounds[-self._config.keep :])
         if self._config.best != "none":
-            kept.add(self.best() or rounds[-1])
+            kept.add(self._best(rounds) or newest)
         for old in set(rounds) - kept:
             # the manifest goes first: a half-deleted checkpoint must not count as one
             (self.folder / str(old) / MANIFEST).unlink()
@@ -135,7 +150,11 @@ class Checkpoints:
         """Returns which files of a checkpoint are missing or do not match their hash."""
         folder = self.folder / str(round_number)
         wrong = []
-        for name, expected in self.manifest(round_number)["files"].items():
+        try:
+            files = self.manifest(round_number)["files"]
+        except CheckpointError as error:
+            return [str(error)]
+        for name, expected in files.items():
             path = folder / name
             if not path.is_file():
                 wrong.append(f"{name} is missing")

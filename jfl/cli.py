@@ -78,7 +78,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs one command; every error ends as one sentence and its exit code."""
-    words = sys.argv[1:] if arguments is None else arguments
+    words = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     as_json, debug = "--json" in words, "--debug" in words
     try:
         code = cli.main(words, prog_name="jfl", standalone_mode=False)
@@ -92,8 +92,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if debug:
             traceback.print_exc()
         code = fail(str(error), error.code, as_json=as_json)
-    except BrokenPipeError:
-        code = 0
     except Exception as error:
         if debug:
             traceback.print_exc()

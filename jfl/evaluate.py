@@ -91,13 +91,15 @@ class Evaluator:
         self._shared = jax.jit(_shared)
 
     def own(self, models: Iterator[tuple[Int[np.ndarray, " K"], Params]], rows: Rows) -> Result:
-        """Measures clients' own models, given in blocks of (ids, stacked models) in id order."""
-        blocks = []
+        """Measures clients' own models, given in blocks of (ids, stacked models)."""
+        total: dict[str, np.ndarray] = {}
         for ids, params in models:
             chosen = Rows(rows.start[ids], rows.count[ids])
-            measured = self._own(self._client, params, self._samples, chosen)
-            blocks.append(jax.device_get(measured))
-        return Result({name: np.concatenate([b[name] for b in blocks]) for name in blocks[0]})
+            measured = jax.device_get(self._own(self._client, params, self._samples, chosen))
+            for name, values in measured.items():
+                shape = (len(rows.count), *values.shape[1:])
+                total.setdefault(name, np.zeros(shape, values.dtype))[ids] = values
+        return Result(total)
 
     def shared(self, params: Params, rows: Rows) -> Result:
         """Measures one model on every client's data."""

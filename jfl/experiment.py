@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
 
 from jfl import checkpoint as checkpoints
 from jfl import config, plugins
@@ -39,8 +39,15 @@ def _owned(section: str) -> BeforeValidator:
 class Memory(Section):
     """The `memory` section."""
 
-    budget: str | None = Field(default=None, pattern=r"^\d+(\.\d+)?\s*[kKMGT]i?B$")
+    budget: str | None = None
     """Bytes one device may use, such as 8GB; none = 80 % of what it has."""
+
+    @field_validator("budget")
+    @classmethod
+    def _is_a_size(cls, given: str | None) -> str | None:
+        if given is not None and not re.fullmatch(r"\d+(\.\d+)?\s*[kKMGT]i?B", given):
+            raise ValueError("should be a size, such as 8GB or 500MB")
+        return given
 
     def budget_bytes(self) -> int | None:
         """Returns the budget in bytes, None where none is set."""

@@ -4,8 +4,6 @@ Every number of round r follows from the seed and r, so a run that was killed at
 resumed from its last checkpoint ends with the same bits.
 """
 
-import resource
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ import numpy as np
 
 from jfl import tree
 from jfl.checkpoint import Checkpoints
+from jfl.costs import peak_rss_mb
 from jfl.errors import CheckpointError
 from jfl.federation import Federation
 from jfl.report.journal import Journal
@@ -57,9 +56,10 @@ def run(
     """
     experiment = federation.experiment
     checkpoints = Checkpoints(folder / "checkpoints", experiment.checkpoint)
-    state = None if resume_from is None else checkpoints.restore(resume_from)
-    if state is not None:
-        _check_fits(federation, state, checkpoints.folder / str(resume_from))
+    state = None
+    if resume_from is not None:
+        check_fits(federation, checkpoints, resume_from)
+        state = checkpoints.restore(resume_from)
     rounds = Rounds(federation, state)
     del state
     outcome = Outcome(resume_from or 0)
@@ -109,25 +109,23 @@ def _tell_troubles(record: Mapping[str, Any], number: int, watch: Watch) -> None
         )
 
 
-def _check_fits(federation: Federation, state: Any, where: Path) -> None:
-    """Refuses a checkpoint of another model or algorithm."""
-    initial = jax.eval_shape(lambda: federation.initial()._asdict())
-    wanted = _shapes(initial)
-    found = _shapes(state)
+def check_fits(federation: Federation, checkpoints: Checkpoints, number: int) -> None:
+    """Refuses a checkpoint of another model or algorithm.
+
+    Raises:
+        CheckpointError: names the first array that differs.
+    """
+    initial = tree.paths(jax.eval_shape(lambda: federation.initial()._asdict()))
+    wanted = {path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in initial.items()}
+    found = checkpoints.shapes(number)
     for path in sorted(wanted.keys() | found.keys()):
         if wanted.get(path) != found.get(path):
+            there, here = (_shown(shapes.get(path)) for shapes in (found, wanted))
             raise CheckpointError(
-                f"the checkpoint {where} is of another model or algorithm: {path} is "
-                f"{found.get(path, 'absent')} there, but this run needs "
-                f"{wanted.get(path, 'no such entry')}"
+                f"the checkpoint {checkpoints.folder / str(number)} is of another model or "
+                f"algorithm: {path} is {there} there, but {here} in this run"
             )
 
 
-def _shapes(state: Any) -> dict[str, str]:
-    return {path: f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in tree.paths(state).items()}
-
-
-def peak_rss_mb() -> float:
-    """Returns the largest resident memory of this process so far, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+def _shown(array: tuple[tuple[int, ...], str] | None) -> str:
+    return "absent" if array is None else f"{array[1]}{list(array[0])}"

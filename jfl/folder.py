@@ -94,9 +94,25 @@ class RunFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                pid = self.status.get("pid", "?")
-                raise UsageError(f"{self.path} is being trained by process {pid}") from error
+                pid = self.status["pid"]
+                raise UsageError(
+                    f"{self.path} is being trained by process {pid}; wait for it or stop it"
+                ) from error
             yield
+
+
+@contextmanager
+def writing(path: Path, remedy: str) -> Iterator[None]:
+    """Says in one sentence that a run folder cannot be written, as when the disk is full.
+
+    Raises:
+        CheckpointError: instead of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise CheckpointError(f"{path} cannot be written ({reason}); {remedy}") from error
 
 
 def fill(path: Path, federation: Federation) -> RunFolder:
@@ -111,6 +127,8 @@ def fill(path: Path, federation: Federation) -> RunFolder:
     }
     summary.write_partition(path, counts, sizes)
     pictures.partition_picture(counts, title(federation), path / "partition.png")
+    status = {"pid": os.getpid(), "state": "starting", "round": 0}
+    write_text(path / "status.json", json.dumps(status, indent=1))
     write_text(path / "config.yaml", configs.dump(federation.experiment))
     return RunFolder(path)
 

@@ -1,6 +1,7 @@
 """Evaluation of a saved run: reads models block by block, never the whole federation."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,16 @@ from jaxtyping import Int
 
 from jfl import folder as folders
 from jfl import mesh as meshes
+from jfl import tree
 from jfl.checkpoint import Checkpoints
+from jfl.clients import store as stores
+from jfl.costs import CompileClock, peak_rss_mb
 from jfl.errors import CheckpointError, UsageError
-from jfl.federate import peak_rss_mb
-from jfl.federation import prepare
+from jfl.federate import check_fits
+from jfl.federation import Federation, prepare
 from jfl.folder import RunFolder
 from jfl.report.journal import plain
+from jfl.report.summary import summarise
 from jfl.types import Params
 
 
@@ -43,7 +48,9 @@ def run(
         data = experiment.data.model_copy(update={"dir": data_dir})
         experiment = experiment.model_copy(update={"data": data})
     meshes.start(device, experiment.plan.devices or meshes.cores())
+    clock = CompileClock()
     federation = prepare(experiment, folder.partition)
+    check_fits(federation, checkpoints, number)
 
     def own(ids: Int[np.ndarray, " K"], name: str) -> Params:
         sharding = meshes.layout(meshes.make(federation.plan.devices), len(ids))
@@ -70,11 +77,32 @@ def run(
             "test_accuracy_worst10": summary["accuracy_worst10"],
             **{name: summary[name] for name in ("nll", "ece", "f_ece", "mce", "brier")},
             "seconds": time.perf_counter() - started,
+            "seconds_per_round": summarise(folder.path)["seconds_per_round"],
+            "compile_seconds": round(clock.seconds, 3),
+            "params_sha256": params_sha256(federation, checkpoints, number),
             "peak_rss_mb": peak_rss_mb(),
             "data": folders.data_record(federation),
             "per_client": result.per_client(),
         }
     )
+
+
+def params_sha256(federation: Federation, checkpoints: Checkpoints, number: int) -> str:
+    """Returns the fingerprint `jfl train` prints, of the models saved, read block by block."""
+    entry = f"own.{federation.algorithm.personal[0]}." if federation.algorithm.personal else None
+    prefix = entry or "shared.params."
+    blocks = list(stores.blocks(federation.experiment.clients, federation.block))
+    models = {
+        path.removeprefix(prefix): jax.ShapeDtypeStruct(shape, dtype)
+        for path, (shape, dtype) in checkpoints.shapes(number).items()
+        if path.startswith(prefix)
+    }
+
+    def read(path: str) -> Iterator[np.ndarray]:
+        for ids in blocks if entry else [None]:
+            yield checkpoints.read_clients(number, prefix + path, ids)  # pyright: ignore
+
+    return tree.sha256(models, read)
 
 
 def round_number(checkpoints: Checkpoints, which: str) -> int:

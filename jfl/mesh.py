@@ -38,9 +38,12 @@ def start(platform: str | None, cpu_devices: int) -> None:
     jax.config.update("jax_threefry_partitionable", True)
     try:
         jax.devices()
-    except RuntimeError as error:
-        reason = str(error).split("\n", maxsplit=1)[0]
-        raise UsageError(f"--device {platform or 'auto'} is not there: {reason}") from error
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n", maxsplit=1)[0].split(" (set JAX_PLATFORMS", maxsplit=1)[0]
+        raise UsageError(
+            f"--device {platform or 'auto'} cannot be used"
+            f" ({reason or 'JAX finds no such device'}); leave it out to take what is there"
+        ) from error
 
 
 def cores() -> int:

@@ -2,38 +2,43 @@
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import jax
-from rich.console import Console
 from rich.panel import Panel
 
+from jfl import config as configs
 from jfl import experiment as experiments
 from jfl import federate
 from jfl import folder as folders
 from jfl import mesh as meshes
 from jfl.checkpoint import check_space, needed_bytes
-from jfl.errors import DataError, JflError, UsageError
+from jfl.costs import CompileClock
+from jfl.errors import CheckpointError, DataError, UsageError
 from jfl.experiment import Experiment
 from jfl.federation import Federation, prepare
 from jfl.folder import RunFolder
 from jfl.report import summary, tables
 from jfl.report.journal import Journal, new_folder, plain, write_text
 from jfl.report.progress import RunProgress
+from jfl.report.screen import Screen
 
 INTERRUPTED = 130
+ROOM = "what was saved before is kept: make room and go on with --resume"
 
 
 def start(
     names: Sequence[str],
     changes: Sequence[str],
-    console: Console,
+    screen: Screen,
     *,
     out: str = "outputs",
     device: str | None = None,
@@ -51,27 +56,29 @@ def start(
     _start_jax(experiment, device, experiment.plan.devices or meshes.cores())
     clock = CompileClock()
     federation = prepare(experiment)
-    _introduce(federation, console)
+    _introduce(federation, screen)
     needed = _disk_needs(federation)
     if dry_run:
-        console.print(f"checkpoints take up to {needed / 2**20:,.0f} MiB; nothing was trained")
+        screen.say(f"checkpoints take up to {needed / 2**20:,.0f} MiB; nothing was trained")
         return _dry_summary(federation, needed), 0
     path = new_folder(Path(out), experiment.name)
     try:
         check_space(path, needed)
-        folder = folders.fill(path, federation)
-    except JflError:
-        _remove_empty(path)
+        with folders.writing(path, "make room or give another --out"):
+            folder = folders.fill(path, federation)
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
         raise
-    console.print(f"run folder: {path}", soft_wrap=True, highlight=False)
     with folder.held():
-        return _train(federation, folder, console, clock, None)
+        screen.keep_log(path / "log.txt")
+        screen.say(f"run folder: {path}")
+        return _train(federation, folder, screen, clock, None)
 
 
 def resume(
     path: str,
     changes: Sequence[str],
-    console: Console,
+    screen: Screen,
     *,
     device: str | None = None,
     replan: bool = False,
@@ -86,52 +93,67 @@ def resume(
     experiment = folders.changed_experiment(folder, changes)
     finished = _finished(folder, experiment)
     if finished is not None:
-        console.print(tables.result_table(f"{path} is finished", finished))
+        screen.say(tables.result_table(f"{path} is finished", finished))
         return finished, 0
-    plan = folder.plan
-    _start_jax(experiment, device or plan.backend, plan.devices)
-    clock = CompileClock()
-    if not replan:
+    plan = None if replan else folder.plan
+    if plan is None:
+        _start_jax(experiment, device, experiment.plan.devices or meshes.cores())
+    else:
+        _start_jax(experiment, device or plan.backend, plan.devices)
         folders.check_plan(plan)
+    clock = CompileClock()
     with folder.held():
-        federation = prepare(experiment, folder.partition, None if replan else plan)
+        if not dry_run:
+            screen.keep_log(folder.path / "log.txt")
+        federation = prepare(experiment, folder.partition, plan)
         if federation.dataset.sha256 != folder.environment["data"]["sha256"]:
             raise DataError(f"the data of {path} have changed since it started; put back the old")
-        _introduce(federation, console)
-        last, warnings = folder.checkpoints.newest_good()
-        for warning in warnings:
-            console.print(f"warning: {warning}", soft_wrap=True, highlight=False)
-        where = "there is no checkpoint yet: it starts again" if last is None else f"round {last}"
-        console.print(f"resumes {path}: {where}", soft_wrap=True, highlight=False)
+        _introduce(federation, screen)
+        last = _last_good(folder, screen)
         if dry_run:
             return _dry_summary(federation, 0), 0
-        if replan:
-            Journal(folder.path).cut(last or 0)
-            Journal(folder.path).write(last or 0, {"replanned": federation.plan.describe()})
-            write_text(folder.path / "plan.json", federation.plan.to_json())
-        return _train(federation, folder, console, clock, last)
+        with folders.writing(folder.path, ROOM):
+            # a resume that is itself interrupted must know what this one was asked for
+            write_text(folder.path / "config.yaml", configs.dump(experiment))
+            if replan:
+                Journal(folder.path).cut(last or 0)
+                Journal(folder.path).write(last or 0, {"replanned": federation.plan.describe()})
+                write_text(folder.path / "plan.json", federation.plan.to_json())
+        return _train(federation, folder, screen, clock, last)
+
+
+def _last_good(folder: RunFolder, screen: Screen) -> int | None:
+    """Returns the round to go on from, None where nothing was saved yet.
+
+    Raises:
+        CheckpointError: there are checkpoints, and all are damaged.
+    """
+    last, warnings = folder.checkpoints.newest_good()
+    for warning in warnings:
+        screen.say(f"warning: {warning}")
+    if last is None and warnings:
+        raise CheckpointError(
+            f"every checkpoint of {folder.path} is damaged: put back a copy of one, or start "
+            f"again with jfl train {shlex.quote(str(folder.path / 'config.yaml'))}"
+        )
+    where = "there is no checkpoint yet: it starts again" if last is None else f"round {last}"
+    screen.say(f"resumes {folder.path}: {where}")
+    return last
 
 
 def _train(
     federation: Federation,
     folder: RunFolder,
-    console: Console,
-    clock: "CompileClock",
+    screen: Screen,
+    clock: CompileClock,
     resume_from: int | None,
 ) -> tuple[dict[str, Any], int]:
     experiment, path = federation.experiment, folder.path
-    with stop_signals() as stopped:
+    with stop_signals() as stopped, _failure_noted(folder, screen), folders.writing(path, ROOM):
         folder.write_status(state="running", round=resume_from or 0, rounds=experiment.rounds)
-        try:
-            with RunProgress(console, experiment.rounds, resume_from or 0) as progress:
-                watch = _Watch(folder, experiment.rounds, progress, stopped)
-                outcome = federate.run(federation, path, watch, resume_from)
-        except BaseException as error:
-            reached = max((r["round"] for r in Journal(path).records()), default=0)
-            folder.write_status(
-                state="failed", round=reached, rounds=experiment.rounds, error=str(error)
-            )
-            raise
+        with RunProgress(screen, experiment.rounds, resume_from or 0) as progress:
+            watch = _Watch(folder, experiment.rounds, progress, stopped)
+            outcome = federate.run(federation, path, watch, resume_from)
         result = _summary(federation, path, outcome, clock)
         interrupted = outcome.round < experiment.rounds
         state = "interrupted" if interrupted else "finished"
@@ -140,15 +162,27 @@ def _train(
             write_text(path / "result.json", json.dumps(result, indent=1))
         folder.write_status(state=state, round=outcome.round, rounds=experiment.rounds)
     title = f"{folders.title(federation)}, round {outcome.round}"
-    console.print(tables.result_table(title, result))
+    screen.say(tables.result_table(title, result))
     shown = ", ".join(picture.name for picture in [path / "partition.png", *pictures])
-    console.print(f"in {path}: {shown}, journal.jsonl", soft_wrap=True, highlight=False)
+    screen.say(f"in {path}: {shown}, journal.jsonl")
     if interrupted:
-        console.print(
-            f"saved after round {outcome.round}; go on with: jfl train --resume {path}",
-            soft_wrap=True, highlight=False,
-        )  # fmt: skip
+        command = f"jfl train --resume {shlex.quote(str(path))}"
+        screen.say(f"saved after round {outcome.round}; go on with: {command}")
     return result, INTERRUPTED if interrupted else 0
+
+
+@contextmanager
+def _failure_noted(folder: RunFolder, screen: Screen) -> Iterator[None]:
+    """Leaves word of what ended a run in its status and log."""
+    try:
+        yield
+    except BaseException as error:
+        reason = str(error) or type(error).__name__
+        screen.log(f"failed: {reason}")
+        reached = max((r["round"] for r in Journal(folder.path).records()), default=0)
+        with suppress(OSError):
+            folder.write_status(state="failed", round=reached, error=reason)
+        raise
 
 
 def _start_jax(experiment: Experiment, device: str | None, cpu_devices: int) -> None:
@@ -158,7 +192,7 @@ def _start_jax(experiment: Experiment, device: str | None, cpu_devices: int) -> 
     meshes.start(device, cpu_devices)
 
 
-def _introduce(federation: Federation, console: Console) -> None:
+def _introduce(federation: Federation, screen: Screen) -> None:
     dataset = federation.dataset
     if dataset.embedded:
         words = (
@@ -166,18 +200,17 @@ def _introduce(federation: Federation, console: Console) -> None:
             f"digits that come with scikit-learn: digits, not {dataset.name}. For the real thing "
             "give --data-dir."
         )
-        console.print(Panel(words, title="embedded data", title_align="left", width=90))
+        screen.say(Panel(words, title="embedded data", title_align="left", width=90))
     for note in federation.notes:
-        console.print(f"note: {note}", soft_wrap=True, highlight=False)
+        screen.say(f"note: {note}")
     sizes = folders.data_record(federation)
-    console.print(
+    screen.say(
         f"{federation.experiment.algorithm.name} on {dataset.title}: "
         f"{federation.experiment.clients} clients, {federation.experiment.cohort_size} a round, "
         f"{sizes['train_samples']}/{sizes['valid_samples']}/{sizes['test_samples']} samples to "
-        f"train/validate/test, seed {federation.experiment.seed}",
-        soft_wrap=True, highlight=False,
-    )  # fmt: skip
-    console.print(f"plan: {federation.plan.describe()}", soft_wrap=True, highlight=False)
+        f"train/validate/test, seed {federation.experiment.seed}"
+    )
+    screen.say(f"plan: {federation.plan.describe()}")
 
 
 def _disk_needs(federation: Federation) -> int:
@@ -202,12 +235,12 @@ def _finished(folder: RunFolder, experiment: Experiment) -> dict[str, Any] | Non
     path = folder.path / "result.json"
     if not path.is_file():
         return None
-    result = json.loads(path.read_text(encoding="utf-8"))
+    result = json.loads(path.read_text(encoding="utf-8")) | {"run": str(folder.path)}
     return result if result["rounds"] >= experiment.rounds else None
 
 
 def _summary(
-    federation: Federation, path: Path, outcome: federate.Outcome, clock: "CompileClock"
+    federation: Federation, path: Path, outcome: federate.Outcome, clock: CompileClock
 ) -> dict[str, Any]:
     experiment = federation.experiment
     known = {
@@ -221,12 +254,6 @@ def _summary(
         "data": folders.data_record(federation),
     }
     return plain(known | summary.summarise(path))
-
-
-def _remove_empty(path: Path) -> None:
-    for leftover in path.iterdir():
-        leftover.unlink()
-    path.rmdir()
 
 
 class _Watch(federate.Watch):
@@ -263,6 +290,8 @@ def stop_signals() -> Iterator[threading.Event]:
         if wish.is_set():
             raise KeyboardInterrupt
         wish.set()
+        with suppress(OSError):  # os.write, as this may come in the middle of a print
+            os.write(2, b"\njfl: stops and saves after this round; once more stops at once\n")
 
     before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -272,20 +301,8 @@ def stop_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-class CompileClock:
-    """Counts the seconds JAX compiles, from its making on."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        jax.monitoring.register_event_duration_secs_listener(self._listen)
-
-    def _listen(self, event: str, duration_secs: float, **_: Any) -> None:
-        if event == "/jax/core/compile/backend_compile_duration":
-            self.seconds += duration_secs
-
-
-def check_arguments(names: Sequence[str], resume_path: str | None) -> None:
-    """Refuses neither or both of configs and --resume.
+def check_arguments(names: Sequence[str], resume_path: str | None, *, replan: bool) -> None:
+    """Refuses neither or both of configs and --resume, and --replan without it.
 
     Raises:
         UsageError: with the remedy.
@@ -294,3 +311,5 @@ def check_arguments(names: Sequence[str], resume_path: str | None) -> None:
         raise UsageError("give a config, as in `jfl train tiny_fomo`, or --resume RUN")
     if resume_path is not None and names:
         raise UsageError(f"--resume takes the config of the run; leave out {names[0]}")
+    if replan and resume_path is None:
+        raise UsageError("--replan goes with --resume RUN: a new run is planned anyhow")

@@ -1,6 +1,7 @@
 """Arithmetic on pytrees, single or stacked (leading axis = clients on every leaf)."""
 
 import hashlib
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import jax
@@ -88,11 +89,17 @@ def paths(tree: Any) -> dict[str, Any]:
     return dict(sorted(named.items()))
 
 
-def sha256(tree: Any) -> str:
-    """Returns a fingerprint of paths, shapes, dtypes and values."""
+def sha256(tree: Any, read: Callable[[str], Iterable[Any]] | None = None) -> str:
+    """Returns a fingerprint of paths, shapes, dtypes and values.
+
+    Args:
+        tree: arrays, or only their shapes where `read` is given.
+        read: returns the values at a dotted path, in blocks along the leading axis.
+    """
     digest = hashlib.sha256()
     for path, leaf in paths(tree).items():
-        array = np.ascontiguousarray(np.asarray(leaf))
-        digest.update(f"{path} {array.shape} {array.dtype.str}\n".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
+        digest.update(f"{path} {tuple(leaf.shape)} {np.dtype(leaf.dtype).str}\n".encode())
+        for block in read(path) if read else (leaf,):
+            array = np.ascontiguousarray(np.asarray(block))
+            digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -15,7 +15,7 @@ AnyArray = jax.Array | np.ndarray
 Metrics = dict[str, jax.Array]
 """Named arrays for the journal."""
 
-Numbers = dict[str, np.ndarray | np.generic]
+Numbers = dict[str, Any]
 """The same in host memory, where a single number is a NumPy scalar."""
 
 PRNGKey = Key[jax.Array, ""]

@@ -101,8 +101,8 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
         return State(shared, {"params": stacked, "reference": stacked})
 
     def needs(shared: dict[str, Any], key: PRNGKey) -> Needs:
-        cohort_key, explore_key = jax.random.split(key)
-        cohort = base.cohort(cohort_key, num_clients, cohort_size)
+        cohort = base.cohort(key, num_clients, cohort_size)  # the same as of other algorithms
+        explore_key = jax.random.fold_in(key, 1)
         decayed = config.epsilon_decay * shared["round"].astype(jnp.float32)
         epsilon = jnp.maximum(config.epsilon - decayed, 0.0)
         ids, valid = choose_candidates(

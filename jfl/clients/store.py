@@ -98,6 +98,10 @@ def build(plan: Plan, state: Any) -> ClientStore:
 
 
 def blocks(num_clients: int, size: int) -> Iterator[Int[np.ndarray, " K"]]:
-    """Cuts all client ids into blocks of at most `size`."""
+    """Covers all client ids with blocks of equal size, so that what runs them is compiled once.
+
+    The last block reaches back where `size` does not divide the clients.
+    """
+    size = min(size, num_clients)
     for first in range(0, num_clients, size):
-        yield np.arange(first, min(first + size, num_clients))
+        yield np.arange(size) + min(first, num_clients - size)

@@ -31,15 +31,14 @@ def evaluate(run: str, which: str, **flags: Any) -> None:
     A personalised method is measured with each client's own model, a generic one with the global
     model, both on every client's own test samples. One block of clients is in memory at a time.
     """
-    from rich.console import Console
-
     from jfl import measure
     from jfl.report import tables
+    from jfl.report.screen import Screen
 
-    console = Console(stderr=flags["as_json"])
+    screen = Screen(stderr=flags["as_json"])
     result = measure.run(run, which, device=flags["device"], data_dir=flags["data_dir"])
     title = f"{result['title']}, round {result['round']}"
-    console.print(tables.client_table(result["per_client"]))
-    console.print(tables.result_table(title, result))
+    screen.say(tables.client_table(result["per_client"]))
+    screen.say(tables.result_table(title, result))
     if flags["as_json"]:
         answer(result)

@@ -28,13 +28,13 @@ Examples:
 def inspect(path: str, which: str, verify: bool, **flags: Any) -> None:
     """Look into a run: its checkpoints, and the tree, shapes and clients of one of them."""
     import numpy as np
-    from rich.console import Console
     from rich.tree import Tree
 
     from jfl.folder import RunFolder
     from jfl.measure import round_number
+    from jfl.report.screen import Screen
 
-    console = Console(stderr=flags["as_json"])
+    screen = Screen(stderr=flags["as_json"])
     folder = RunFolder(Path(path))
     checkpoints = folder.checkpoints
     number = round_number(checkpoints, which)
@@ -65,19 +65,16 @@ def inspect(path: str, which: str, verify: bool, **flags: Any) -> None:
         "verified": True if verify else None,
     }
     saved = ", ".join(map(str, result["rounds"]))
-    console.print(
+    screen.say(
         f"{path}: {experiment.algorithm.name}, {experiment.clients} clients, "
         f"{result['parameters']:,} parameters a model, saved rounds {saved} "
-        f"(best {result['best']})",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
-    console.print(
-        _tree(Tree(f"round {number}  {_bytes(result['bytes'])}"), tensors), highlight=False
+        f"(best {result['best']})"
     )
+    screen.say(_tree(Tree(f"round {number}  {_bytes(result['bytes'])}"), tensors))
     if own:
-        console.print(f"own: one slice a client, {experiment.clients} clients", highlight=False)
+        screen.say(f"own: one slice a client, {experiment.clients} clients")
     if verify:
-        console.print("every file is as it was written")
+        screen.say("every file is as it was written")
     if flags["as_json"]:
         answer(result)
 

@@ -29,16 +29,17 @@ Examples:
 @options.common
 def list_plugins(kind: str | None, **flags: Any) -> None:
     """List algorithms, models, data sets and partitions with their settings."""
-    from rich.console import Console
+    from rich.text import Text
 
     from jfl import plugins
+    from jfl.report.screen import Screen
 
-    console = Console(stderr=flags["as_json"])
+    screen = Screen(stderr=flags["as_json"])
     items = []
     for title, section in KINDS.items():
         if kind not in (None, title):
             continue
-        console.print(f"[bold]{title}[/bold] ({section}.name)")
+        screen.say(Text.assemble((title, "bold"), f" ({section}.name)"))
         for name in plugins.names(section):
             module = plugins.load(section, name)
             item = {
@@ -48,10 +49,10 @@ def list_plugins(kind: str | None, **flags: Any) -> None:
                 "settings": _settings(module.Config),
             }
             items.append(item)
-            console.print(f"  [bold]{name}[/bold]  {item['summary']}", highlight=False)
+            screen.say(Text.assemble("  ", (name, "bold"), f"  {item['summary']}"))
             for key, setting in item["settings"].items():
                 words = f"{key}: {setting['default']}".ljust(32)
-                console.print(f"      {words} {setting['help']}", highlight=False, markup=False)
+                screen.say(f"      {words} {setting['help']}")
     if flags["as_json"]:
         answer({"items": items})
 

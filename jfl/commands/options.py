@@ -1,6 +1,7 @@
 """What several commands share: options, and the JSON answer."""
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -27,4 +28,9 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def answer(content: dict[str, Any]) -> None:
     """Prints a command's one JSON object, last on stdout."""
-    click.echo(json.dumps(content))
+    try:
+        click.echo(json.dumps(content))
+    except BrokenPipeError:  # whoever read has gone
+        from jfl.report.screen import silence
+
+        silence(sys.stdout)

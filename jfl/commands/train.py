@@ -35,23 +35,22 @@ def train(words: tuple[str, ...], **flags: Any) -> int:
     Any number of yaml files are merged left to right, then KEY=VALUE changes. Yaml files are
     found by path, in ./configs, or among the packaged ones.
     """
-    from rich.console import Console
-
     from jfl import runs
+    from jfl.report.screen import Screen
 
     names = [word for word in words if "=" not in word]
     changes = [word for word in words if "=" in word] + list(flags["changes"])
     if flags["data_dir"]:
         changes.append(f"data.dir={json.dumps(flags['data_dir'])}")
-    runs.check_arguments(names, flags["resume"])
-    console = Console(stderr=flags["as_json"])
+    runs.check_arguments(names, flags["resume"], replan=flags["replan"])
+    screen = Screen(stderr=flags["as_json"])
     shared = {"device": flags["device"], "dry_run": flags["dry_run"]}
     if flags["resume"]:
         summary, code = runs.resume(
-            flags["resume"], changes, console, replan=flags["replan"], **shared
+            flags["resume"], changes, screen, replan=flags["replan"], **shared
         )
     else:
-        summary, code = runs.start(names, changes, console, out=flags["out"], **shared)
+        summary, code = runs.start(names, changes, screen, out=flags["out"], **shared)
     if flags["as_json"]:
         answer(summary)
     return code

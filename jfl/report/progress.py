@@ -4,15 +4,16 @@ import time
 from collections.abc import Mapping
 from typing import Any, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from jfl.report.screen import Screen
 
 
 class RunProgress:
     """Shows round, accuracy (mean and worst clients), loss, samples a second, time left."""
 
-    def __init__(self, console: Console, rounds: int, done: int) -> None:
-        self._console = console
+    def __init__(self, screen: Screen, rounds: int, done: int) -> None:
+        self._screen = screen
         self._rounds = rounds
         self._done = done
         self._started = time.monotonic()
@@ -24,8 +25,8 @@ class RunProgress:
             BarColumn(bar_width=20),
             TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
+            console=screen.console,
+            disable=not screen.console.is_terminal,
         )
         self._task = self._bar.add_task("", total=rounds, completed=done, status="compiling")
 
@@ -47,14 +48,12 @@ class RunProgress:
         shown = "not finite" if loss is None else f"{loss:.4f}"
         status = f"{self._accuracy}loss {shown}  {rate:,.0f} samples/s"
         self._bar.update(self._task, completed=round_number, status=status)
-        if not self._console.is_terminal:
-            left = (time.monotonic() - self._started) / (round_number - self._first)
-            left *= self._rounds - round_number
-            self._console.print(
-                f"round {round_number}/{self._rounds}  {status}  {left:.0f} s left",
-                highlight=False, soft_wrap=True,
-            )  # fmt: skip
+        left = (time.monotonic() - self._started) / (round_number - self._first)
+        left *= self._rounds - round_number
+        line = f"round {round_number}/{self._rounds}  {status}  {left:.0f} s left"
+        show = self._screen.log if self._screen.console.is_terminal else self._screen.say
+        show(line)
 
     def note(self, text: str) -> None:
         """Prints a line above the bar."""
-        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+        self._screen.say(text)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 _WIDTH = 100  # of tables in the log
 
@@ -25,13 +26,13 @@ class Screen:
 
     def say(self, part: Any) -> None:
         """Prints a line or a table."""
-        self.console.print(part, soft_wrap=isinstance(part, str))
+        self.console.print(part, soft_wrap=isinstance(part, str | Text))
         self.log(part)
 
     def log(self, part: Any) -> None:
         """Writes to the log only."""
         with self._page.capture() as plain:
-            self._page.print(part, soft_wrap=isinstance(part, str))
+            self._page.print(part, soft_wrap=isinstance(part, str | Text))
         self._unwritten += plain.get()
         self._write()
 
