@@ -272,8 +272,8 @@ def check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise CheckpointError(
-            f"the checkpoints of this run take up to {needed / 2**30:.2f} GiB, but {folder} has "
-            f"{free / 2**30:.2f} GiB free; make room, lower checkpoint.keep or give another --out"
+            f"the checkpoints of this run take up to {needed / 2**20:,.0f} MiB, but {folder} has "
+            f"{free / 2**20:,.0f} MiB free; make room, lower checkpoint.keep or give another --out"
         )
 
 

@@ -99,34 +99,43 @@ def load(names: Sequence[str], overrides: Iterable[str] = ()) -> Experiment:
     Raises:
         UsageError: the first thing wrong.
     """
-    given = config.read(names)
-    changes = config.parse_overrides(overrides)
+    given = _layered(config.read([name]) for name in names)
+    changes = _layered(config.parse_overrides([word]) for word in overrides)
     stand_in = given.pop("embedded", {})
     if not isinstance(stand_in, dict):
         raise UsageError("config: embedded must be a section of settings")
-    _drop_foreign_settings(given, changes)
-    content = config.merge(given, changes)
+    content = _layered([given, changes])
     experiment = config.check(Experiment, config.resolve(content))
     if experiment.data.on_missing == "embedded" and not datasets.available(experiment.data):
-        content = config.merge(given, stand_in, changes, {"data": {"embedded": True}})
+        content = _layered([given, stand_in, changes, {"data": {"embedded": True}}])
         experiment = config.check(Experiment, config.resolve(content))
     return experiment
 
 
-def _drop_foreign_settings(given: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Forgets the yaml's settings of a plugin that an override replaces by another."""
+def _layered(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Merges settings, later ones over earlier ones; `data: digits` stands for its name alone."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        named = {
+            key: {"name": value} if key in plugins.FOLDERS and isinstance(value, str) else value
+            for key, value in layer.items()
+        }
+        merged = config.merge(_without_foreign(merged, named), named)
+    return merged
+
+
+def _without_foreign(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Forgets settings of a plugin that is replaced by another, where that does not have them."""
+    kept = dict(old)
     for section in plugins.FOLDERS:
-        old, new = given.get(section), changes.get(section)
-        if isinstance(new, str):
-            new = {"name": new}
-            changes[section] = new
-        if not isinstance(old, dict) or not isinstance(new, dict):
+        before, after = old.get(section), new.get(section)
+        if not isinstance(before, dict) or not isinstance(after, dict) or "name" not in before:
             continue
-        name = new.get("name")
-        if name in (None, old.get("name")) or name not in plugins.names(section):
-            continue
-        known = plugins.load(section, name).Config.model_fields
-        given[section] = {key: value for key, value in old.items() if key in known}
+        name = after.get("name", before["name"])
+        if name != before["name"] and name in plugins.names(section):
+            known = plugins.load(section, name).Config.model_fields
+            kept[section] = {key: value for key, value in before.items() if key in known}
+    return kept
 
 
 def changed_keys(old: Experiment, new: Experiment) -> list[str]:

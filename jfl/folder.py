@@ -25,6 +25,7 @@ from jfl.partition.base import Partition, table
 from jfl.report import pictures, summary
 from jfl.report.journal import plain, write_text
 
+REPLAN = "go on there, or give --replan and accept that results may differ in the last bits"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -197,10 +198,7 @@ def check_plan(plan: Plan) -> None:
     elif metadata.version("jaxlib") != plan.jaxlib:
         differs = f"with jaxlib {plan.jaxlib}, this is {metadata.version('jaxlib')}"
     if differs:
-        raise UsageError(
-            f"the run was planned {differs}; go on there, or give --replan and accept that "
-            "results may differ in the last bits"
-        )
+        raise UsageError(f"the run was planned {differs}; {REPLAN}")
 
 
 def changed_experiment(folder: RunFolder, changes: Sequence[str]) -> Experiment:

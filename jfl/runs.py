@@ -99,7 +99,13 @@ def resume(
     if plan is None:
         _start_jax(experiment, device, experiment.plan.devices or meshes.cores())
     else:
-        _start_jax(experiment, device or plan.backend, plan.devices)
+        try:
+            _start_jax(experiment, device or plan.backend, plan.devices)
+        except UsageError as error:
+            if device:
+                raise
+            there = f"the run was planned on {plan.backend}, which is not here"
+            raise UsageError(f"{there}; {folders.REPLAN}") from error
         folders.check_plan(plan)
     clock = CompileClock()
     with folder.held():

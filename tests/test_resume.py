@@ -181,7 +181,7 @@ def test_a_run_that_is_being_trained_is_left_alone(tmp_path):
     ("key", "value", "words"),
     [
         ("jaxlib", "0.0.1", "with jaxlib 0.0.1, this is"),
-        ("backend", "tpu", "--device tpu cannot be used"),
+        ("backend", "tpu", "planned on tpu, which is not here"),
     ],
 )
 def test_a_plan_that_cannot_be_honoured_needs_replan(tmp_path, key, value, words):

@@ -129,6 +129,7 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
         shared = {"affinity": affinity, "uploaded": uploaded, "round": shared["round"] + 1}
         metrics |= {
             "candidates": peers.valid.sum(axis=1),
+            "candidate_ids": jnp.where(peers.valid, peers.ids, -1),
             "peers_used": (shares > 0).sum(axis=1),
             "candidates_not_finite": (peers.valid & ~jnp.isfinite(weights)).sum(axis=1),
         }

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from jfl.datasets import base
+from jfl.errors import DataError
 
 TITLE = "Digits"
 SHAPE = (8, 8, 1)
@@ -31,11 +32,18 @@ def find(_config: base.Config) -> Path | None:
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
-def load(_config: base.Config) -> base.Dataset:
-    """Reads the digits; their 17 grey levels are spread over 0..255."""
-    from sklearn.datasets import load_digits
+def load(config: base.Config) -> base.Dataset:
+    """Reads the digits; their 17 grey levels are spread over 0..255.
 
-    images, labels = load_digits(return_X_y=True)
+    Raises:
+        DataError: scikit-learn is not installed whole.
+    """
+    package = find(config)
+    if package is None:
+        raise DataError("the digits come with scikit-learn, which is not there: install it")
+    # the file and not load_digits(): importing scikit-learn takes a second
+    table = np.loadtxt(package / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    images, labels = table[:, :-1], table[:, -1]
     pixels = np.rint(images.reshape(-1, *SHAPE) * (255 / _BRIGHTEST)).astype(np.uint8)
     return base.Dataset(
         name=TITLE,

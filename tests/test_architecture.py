@@ -1,0 +1,123 @@
+"""The house rules a machine can check."""
+
+import ast
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import jfl
+from jfl import plugins
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted([*ROOT.glob("jfl/**/*.py"), *ROOT.glob("interop/**/*.py")])
+
+# library -> where it may be imported
+HOMES = {
+    "flax": ("jfl/models/", "jfl/adapters/"),
+    "optax": ("jfl/clients/",),
+    "orbax": ("jfl/checkpoint.py",),
+    "tensorstore": ("jfl/checkpoint.py",),
+    "matplotlib": ("jfl/report/",),
+    "click": ("jfl/cli.py", "jfl/commands/"),
+    "omegaconf": ("jfl/config.py",),
+    "torch": ("interop/",),
+    "grpc": ("jfl/split/",),
+}
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level names a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name.split(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_each_library_has_one_home(path: Path) -> None:
+    place = path.relative_to(ROOT).as_posix()
+    for library in imported(path) & HOMES.keys():
+        assert place.startswith(HOMES[library]), f"{library} has no business in {place}"
+
+
+def test_files_are_short() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in [*SOURCES, ROOT / "bin/jfl"]}
+    too_long = {path.name: lines for path, lines in lengths.items() if lines > 400}
+    assert not too_long
+    assert sorted(lengths.values())[len(lengths) // 2] < 150
+
+
+def test_layers_hold() -> None:
+    if importlib.util.find_spec("importlinter") is None:
+        pytest.skip("import-linter is not installed")
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, jfl.cli\n"
+        "try: jfl.cli.main(['--help'])\n"
+        "except SystemExit as e: assert e.code == 0\n"
+        "heavy = {'jax', 'numpy', 'pydantic', 'flax', 'matplotlib', 'yaml', 'rich'}\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "train" in done.stdout
+
+
+def test_the_version_stands_once() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == jfl.__version__
+
+
+def test_the_readmes_tree_is_true() -> None:
+    readme = (ROOT / "README.md").read_text()
+    tree = readme.split("## The tree")[1].split("```")[1]
+    folder = ""
+    for line in tree.strip().splitlines():
+        name = line.split()[0]
+        if not line.startswith(" "):
+            folder = name if name.endswith("/") else ""
+        path = name if not line.startswith(" ") else folder + name
+        assert (ROOT / path).exists(), path
+    listed = set(re.findall(r"^  (\S+)", tree, re.MULTILINE)) | {"runs.py", "measure.py"}
+    here = {p.name + "/" * p.is_dir() for p in (ROOT / "jfl").iterdir()}
+    here -= {"__init__.py", "__main__.py", "__pycache__/"}
+    assert here == listed
+
+
+def test_readme_and_changelog_links_lead_somewhere() -> None:
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text()):
+            assert target.startswith("http") or (ROOT / target).exists(), f"{name}: {target}"
+
+
+def test_algorithms_leave_the_mapping_to_the_plan() -> None:
+    for path in (ROOT / "jfl/algorithms").glob("*.py"):
+        calls = re.findall(r"jax\.(?:vmap|pmap|shard_map|lax\.scan)\b.*", path.read_text())
+        # one key for each client is not work done for each client
+        assert all("fold_in(key, client)" in call for call in calls), f"{path.name}: {calls}"
+
+
+@pytest.mark.parametrize("section", plugins.FOLDERS)
+def test_every_plugin_has_a_summary_a_source_and_a_config(section: str) -> None:
+    for name in plugins.names(section):
+        module = plugins.load(section, name)
+        assert plugins.summary(module).endswith("."), name
+        assert len(plugins.summary(module)) <= 100, name
+        assert module.Config.model_fields["name"].default == name
+        if section in ("algorithm", "model"):
+            assert re.search(r"^Source: ", module.__doc__ or "", re.MULTILINE), name

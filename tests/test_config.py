@@ -1,0 +1,183 @@
+"""From yaml and key=value to checked settings."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jfl import config, experiment
+from jfl.config import Section, Switch
+from jfl.errors import UsageError
+
+CONFIGS = sorted(config.packaged_configs().rglob("*.yaml"))
+
+
+class Inner(Section):
+    rate: float = 1.0
+    count: int = 1
+    name: str = "a"
+    on: Switch = False
+    sizes: tuple[int, ...] = ()
+
+
+class Outer(Section):
+    inner: Inner = Inner()
+    seed: int = 0
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("inner.rate=1e-4", 1e-4),
+        ("inner.rate=.5", 0.5),
+        ("inner.rate=3", 3.0),
+        ("inner.count=1_000", 1000),
+        ("inner.on=yes", True),
+        ("inner.on=Off", False),
+        ("inner.on=true", True),
+        ("inner.name=yes", "yes"),
+        ("inner.name='1e-4'", "1e-4"),
+        ("inner.name=a=b", "a=b"),
+        ("inner.name=2024-01-01", "2024-01-01"),
+        ("inner.sizes=[3, 4]", (3, 4)),
+        ("inner={rate: 2.5, count: 7}", Inner(rate=2.5, count=7)),
+    ],
+)
+def test_values_are_read_as_people_mean_them(override: str, value: object) -> None:
+    loaded: object = config.load(Outer, [], [override])
+    for word in override.partition("=")[0].split("."):
+        loaded = getattr(loaded, word)
+    assert loaded == value
+    assert type(loaded) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("override", "fragment"),
+    [
+        ("inner.rat=1", "inner.rat is not a setting (did you mean rate?); there are: rate, count"),
+        ("innr.rate=1", "innr is not a setting (did you mean inner?)"),
+        ("inner.count=1.5", "inner.count=1.5: should be a valid integer"),
+        ("inner.count='5'", "inner.count=5: should be a valid integer"),
+        ("inner.rate=fast", "inner.rate=fast: should be a valid number"),
+        ("inner.rate=.nan", "inner.rate=NaN: should be a finite number"),
+        ("inner.on=maybe", "inner.on=maybe: should be a valid boolean"),
+        ("inner.name=3", "inner.name=3: should be a valid string"),
+        ("inner=3", "inner=3: should be a section of `key: value` lines"),
+        ("inner.sizes=[1", "the value of inner.sizes line 1 is not valid yaml"),
+        ("inner.name=${nothing}", "Interpolation key 'nothing' not found"),
+        ("inner.name=${", "inner.name"),
+        ("no-key=1", "is not key=value"),
+        ("inner", "is not key=value"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(override: str, fragment: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        config.load(Outer, [], [override])
+    assert fragment in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_interpolation_follows_overrides() -> None:
+    loaded = config.load(Outer, [], ["inner.count=4", "seed=${inner.count}"])
+    assert loaded.seed == 4
+
+
+def test_files_merge_left_to_right_and_overrides_come_last(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("seed: 1\ninner: {rate: 0.1, sizes: [1, 2, 3]}\n")
+    (tmp_path / "b.yaml").write_text("inner: {count: 9, sizes: [4]}\n")
+    files = [str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")]
+    loaded = config.load(Outer, files, ["inner.count=2"])
+    assert loaded == Outer(seed=1, inner=Inner(rate=0.1, count=2, sizes=(4,)))
+
+
+@pytest.mark.parametrize(
+    ("text", "fragment"),
+    [
+        ("seed: 1\nseed: 2\n", "the key seed stands twice, second in line 2"),
+        ("inner:\n  rate: [1\n", "is not valid yaml"),
+        ("- 1\n", "must hold `key: value` lines, not a list"),
+        ("just words\n", "not a single value"),
+        ("inner: {name: *a}\n", "is not valid yaml"),
+    ],
+)
+def test_broken_files_are_named(tmp_path: Path, text: str, fragment: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        config.load(Outer, [str(path)])
+    assert fragment in str(caught.value)
+
+
+def test_a_missing_file_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"tiny_fom.*did you mean tiny_fomo.yaml"):
+        config.config_path("tiny_fom")
+
+
+def test_dump_is_read_back_as_the_same() -> None:
+    loaded = experiment.load(["digits_fomo"], ["train.learning_rate=1e-4", "algorithm.epsilon=.5"])
+    again = config.check(experiment.Experiment, yaml.safe_load(config.dump(loaded)))
+    assert again == loaded
+    assert "learning_rate: 0.0001" in config.dump(loaded)
+
+
+def test_an_override_of_a_plugins_name_forgets_the_settings_of_the_other() -> None:
+    assert experiment.load(["digits_fomo"], ["algorithm.name=fedavg"]).algorithm.name == "fedavg"
+    assert experiment.load(["digits_fomo"], ["algorithm=local"]).algorithm.name == "local"
+    with pytest.raises(UsageError, match="algorithm.num_candidates is not a setting"):
+        experiment.load(["digits_fomo"], ["algorithm=local", "algorithm.num_candidates=2"])
+
+
+@pytest.mark.parametrize(
+    ("override", "fragment"),
+    [
+        ("algorithm.name=fedfom", "did you mean fedfomo?"),
+        ("data.nme=x", "data.nme is not a setting (did you mean name?)"),
+        ("partition.alpha=0", "partition.alpha=0: should be greater than 0"),
+        ("participation=0", "participation=0: should be greater than 0"),
+        ("train.batch_size=0", "train.batch_size=0: should be greater than or equal to 1"),
+        ("partition.train_fraction=0.9", "must stay below 1"),
+        ("memory.budget=lots", "memory.budget=lots"),
+    ],
+)
+def test_plugins_check_their_own_settings(override: str, fragment: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        experiment.load(["digits_fomo"], [override])
+    assert fragment in str(caught.value)
+
+
+def test_embedded_settings_hold_only_where_the_data_are_absent(tmp_path: Path) -> None:
+    absent = experiment.load(["tiny_fomo"], [f"data.dir={tmp_path}"])
+    assert absent.data.embedded
+    assert absent.data.image_size == 32
+    stubborn = experiment.load(["tiny_fomo"], [f"data.dir={tmp_path}", "data.image_size=64"])
+    assert stubborn.data.image_size == 64
+    (tmp_path / "train").mkdir()
+    present = experiment.load(["tiny_fomo"], [f"data.dir={tmp_path}"])
+    assert not present.data.embedded
+    assert present.data.image_size is None
+    assert present.train.learning_rate == 0.005
+
+
+def test_presets_fill_in_what_is_not_given() -> None:
+    paper = experiment.load(["digits_fomo"], ["algorithm.preset=paper", "algorithm.epsilon=0.1"])
+    given = paper.algorithm.model_dump()
+    assert (given["pool"], given["always_self"], given["fallback"]) == ("uploaded", True, "reference")
+    assert given["epsilon"] == 0.1
+
+
+@pytest.mark.parametrize(("clients", "share", "cohort"), [(20, 0.2, 4), (100, 0.29, 29), (5, 0.1, 1)])
+def test_participation_rounds_down_but_to_one(clients: int, share: float, cohort: int) -> None:
+    overrides = [f"clients={clients}", f"participation={share}"]
+    assert experiment.load(["digits_fomo"], overrides).cohort_size == cohort
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_loads_and_says_what_it_is(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert re.match(r"# \S.*", lines[0])
+    head = "\n".join(lines[:8])
+    assert f"# run:    bin/jfl train configs/{path.name}" in head
+    assert re.search(r"^# time:   .*\d", head, re.MULTILINE)
+    assert re.search(r"^# expect: .*\d", head, re.MULTILINE)
+    experiment.load([str(path)])

@@ -1,0 +1,99 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.command_line import SMALL, in_one_process, journal, result, saved_arrays
+
+ROUNDS = 5
+COHORTS = {"all": "participation=1.0", "three": "participation=0.15"}
+PLANS = {
+    "4 devices": ["plan.devices=4"],  # first: the process keeps as many for the others
+    "3 devices": ["plan.devices=3"],
+    "2 devices": ["plan.devices=2"],
+    "1 device": ["plan.devices=1"],
+    "device store": ["plan.devices=4", "plan.store=device"],
+    "vmap": ["plan.devices=2", "plan.loop=vmap", "plan.block=2"],
+}
+# 20 clients are spread evenly or not, and three clients leave devices idle or not
+QUICK = {
+    "all": ["4 devices", "3 devices", "1 device", "device store"],
+    "three": ["4 devices", "2 devices", "1 device", "vmap"],
+}
+
+
+def train(cohort: str, plans: list[str], place: Path) -> dict[str, Path]:
+    """Trains 20 clients, all or three in each round, in one process; returns run folders."""
+    common = ["train", SMALL, "--json", f"name={cohort}", "clients=20", f"rounds={ROUNDS}"]
+    commands = [[*common, COHORTS[cohort], *PLANS[plan]] for plan in plans]
+    ended = in_one_process(*commands, cwd=place)
+    assert [done.code for done in ended] == [0] * len(plans), ended[-1].err
+    runs = [place / done.answer["run"] for done in ended]
+    return dict(zip(plans, runs, strict=True))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[str, dict[str, Path]]:
+    place = tmp_path_factory.mktemp("devices")
+    with ThreadPoolExecutor(2) as pool:
+        done = pool.map(lambda cohort: train(cohort, QUICK[cohort], place), COHORTS)
+        return dict(zip(COHORTS, done, strict=True))
+
+
+def difference(run: Path, other: Path) -> float:
+    """How far all clients' parameters are apart, relative to their norm."""
+    ours, theirs = saved_arrays(run, ROUNDS), saved_arrays(other, ROUNDS)
+    paths = [path for path in ours if path.startswith("own.params.")]
+    squares = [((ours[p].astype(float) - theirs[p]) ** 2).sum() for p in paths]
+    return float(np.sqrt(sum(squares) / sum((theirs[p].astype(float) ** 2).sum() for p in paths)))
+
+
+def choices(run: Path) -> list[tuple]:
+    """Who trained in each round, whose models they looked at, and how many they took up."""
+    return [(r["cohort"], r["candidate_ids"], r["peers_used"]) for r in journal(run)]
+
+
+@pytest.mark.parametrize(
+    ("cohort", "plan"),
+    [
+        ("all", "3 devices"),
+        ("all", "4 devices"),
+        ("three", "2 devices"),
+        ("three", "4 devices"),
+        ("three", "vmap"),  # sums in another order too, and stays as close
+    ],
+)
+def test_how_clients_are_spread_does_not_change_the_result(runs, cohort, plan):
+    one, spread = runs[cohort]["1 device"], runs[cohort][plan]
+
+    assert choices(spread) == choices(one)
+    assert difference(spread, one) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cohort", COHORTS)
+def test_nor_in_the_plans_left_out_above(runs, cohort, tmp_path):
+    one = runs[cohort]["1 device"]
+    others = [plan for plan in PLANS if plan not in QUICK[cohort]]
+
+    for plan, spread in train(cohort, others, tmp_path).items():
+        assert choices(spread) == choices(one), plan
+        assert difference(spread, one) < 1e-5, plan
+
+
+def test_where_idle_clients_are_kept_changes_no_bit(runs):
+    host, device = runs["all"]["4 devices"], runs["all"]["device store"]
+
+    assert '"store": "host"' in (host / "plan.json").read_text()
+    assert '"store": "device"' in (device / "plan.json").read_text()
+    assert result(device)["params_sha256"] == result(host)["params_sha256"]
+    assert (device / "journal.jsonl").read_bytes() == (host / "journal.jsonl").read_bytes()
+
+
+def test_the_plans_and_cohorts_were_as_they_are_called(runs):
+    for cohort, size in (("all", 20), ("three", 3)):
+        for plan, count in (("4 devices", 4), ("1 device", 1)):
+            assert f'"devices": {count}' in (runs[cohort][plan] / "plan.json").read_text()
+            assert {len(r["cohort"]) for r in journal(runs[cohort][plan])} == {size}
+    assert '"loop": "vmap"' in (runs["three"]["vmap"] / "plan.json").read_text()
