@@ -124,7 +124,7 @@ def test_dump_is_read_back_as_the_same() -> None:
 def test_an_override_of_a_plugins_name_forgets_the_settings_of_the_other() -> None:
     assert experiment.load(["digits_fomo"], ["algorithm.name=fedavg"]).algorithm.name == "fedavg"
     assert experiment.load(["digits_fomo"], ["algorithm=local"]).algorithm.name == "local"
-    with pytest.raises(UsageError, match="algorithm.num_candidates is not a setting"):
+    with pytest.raises(UsageError, match=r"algorithm\.num_candidates is not"):
         experiment.load(["digits_fomo"], ["algorithm=local", "algorithm.num_candidates=2"])
 
 
@@ -162,11 +162,17 @@ def test_embedded_settings_hold_only_where_the_data_are_absent(tmp_path: Path) -
 def test_presets_fill_in_what_is_not_given() -> None:
     paper = experiment.load(["digits_fomo"], ["algorithm.preset=paper", "algorithm.epsilon=0.1"])
     given = paper.algorithm.model_dump()
-    assert (given["pool"], given["always_self"], given["fallback"]) == ("uploaded", True, "reference")
+    assert (given["pool"], given["always_self"], given["fallback"]) == (
+        "uploaded",
+        True,
+        "reference",
+    )
     assert given["epsilon"] == 0.1
 
 
-@pytest.mark.parametrize(("clients", "share", "cohort"), [(20, 0.2, 4), (100, 0.29, 29), (5, 0.1, 1)])
+@pytest.mark.parametrize(
+    ("clients", "share", "cohort"), [(20, 0.2, 4), (100, 0.29, 29), (5, 0.1, 1)]
+)
 def test_participation_rounds_down_but_to_one(clients: int, share: float, cohort: int) -> None:
     overrides = [f"clients={clients}", f"participation={share}"]
     assert experiment.load(["digits_fomo"], overrides).cohort_size == cohort

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 
-def result_table(title: str, summary: Mapping[str, Any]) -> Table:
-    """Returns the closing table of a run or an evaluation."""
-    table = Table(title=title, title_justify="left", show_header=True, header_style="bold")
+def result_table(title: str, summary: Mapping[str, Any]) -> Group:
+    """Returns the closing table of a run or an evaluation, its title on one line above it."""
+    table = Table(header_style="bold")
     table.add_column("clients' own test data")
     table.add_column("value", justify="right")
     names = {
@@ -24,7 +25,7 @@ def result_table(title: str, summary: Mapping[str, Any]) -> Table:
     for key, (label, form) in names.items():
         if summary.get(key) is not None:
             table.add_row(label, form.format(summary[key]))
-    return table
+    return Group(Text(title, style="bold"), table)
 
 
 def client_table(per_client: Sequence[Mapping[str, Any]]) -> Table:
@@ -36,23 +37,6 @@ def client_table(per_client: Sequence[Mapping[str, Any]]) -> Table:
         shown = [_number(row[key]) for key in ("accuracy", "nll", "ece")]
         table.add_row(str(row["id"]), str(row["n"]), str(row["correct"]), *shown)
     return table
-
-
-def rows_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> Table:
-    """Returns a plain table; numbers stand on the right."""
-    table = Table(title=title or None, title_justify="left", header_style="bold")
-    for index, name in enumerate(columns):
-        numeric = all(isinstance(row[index], int | float) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left")
-    for row in rows:
-        table.add_row(*map(str, row))
-    return table
-
-
-def show(console: Console, *parts: Any) -> None:
-    """Prints tables and lines."""
-    for part in parts:
-        console.print(part)
 
 
 def _number(value: float | None) -> str:
