@@ -54,12 +54,6 @@ def stack(single: TreeT, size: int) -> TreeT:
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (size, *jnp.shape(leaf))), single)
 
 
-def all_finite(tree: Any) -> Bool[Array, ""]:
-    """Returns whether every number of a tree is finite."""
-    finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
-    return jnp.stack(finite).all() if finite else jnp.array(True)
-
-
 def distance(a: Any, b: Any, kind: str = "l2") -> Float[Array, ""]:
     """Returns how far two trees are apart over all leaves: `l2`, `l1`, or `l2sq` (no root)."""
     difference = jax.tree.map(lambda x, y: (x - y).astype(jnp.float32), a, b)

@@ -8,8 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,40 +95,54 @@ def jfl(*words: str, cwd: Path) -> Done:
     return end(begin(*words, cwd=cwd))
 
 
-def two_at_a_time(*commands: Sequence[str], cwd: Path) -> list[Done]:
-    """Runs several commands, two processes at a time."""
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda words: jfl(*words, cwd=cwd), commands))
+class Warm:
+    """One process that runs command after command, since every start of Python takes seconds.
 
+    For what needs no process of its own: no signals, no other devices.
+    """
 
-def in_one_process(*commands: Sequence[str], cwd: Path) -> list[Done]:
-    """Runs several commands one after another without starting Python anew, which takes seconds."""
-    process = subprocess.run(
-        [sys.executable, "-c", ONE_AFTER_ANOTHER],
-        input=json.dumps(commands),
-        cwd=cwd,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
-    return [Done(*row) for row in json.loads(process.stdout)]
-
-
-ONE_AFTER_ANOTHER = """
-import contextlib, io, json, sys
+    _PROGRAM = """
+import contextlib, io, json, os, sys
+from jfl import mesh
 from jfl.cli import main
-done = []
-for words in json.load(sys.stdin):
-    with contextlib.redirect_stdout(io.StringIO()) as out, \\
-         contextlib.redirect_stderr(io.StringIO()) as err:
+mesh.start("cpu", 4)
+for line in sys.stdin:
+    words, cwd = json.loads(line)
+    os.chdir(cwd)
+    out, err, code = io.StringIO(), io.StringIO(), None
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             main(words)
         except SystemExit as end:
-            done.append((end.code, out.getvalue(), err.getvalue()))
-print(json.dumps(done))
+            code = end.code
+    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
 """
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", self._PROGRAM],
+            env=ENVIRONMENT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        atexit.register(self._process.communicate)
+
+    def jfl(self, *words: str, cwd: Path) -> Done:
+        """Runs `jfl words` in a folder."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps([words, str(cwd)]) + "\n")
+        self._process.stdin.flush()
+        return Done(*json.loads(self._process.stdout.readline()))
+
+
+_warm = functools.cache(Warm)
+
+
+def warm(*words: str, cwd: Path) -> Done:
+    """Runs `jfl words` in the process that is kept for all tests."""
+    return _warm().jfl(*words, cwd=cwd)
 
 
 def trained(*words: str, cwd: Path) -> Path:
@@ -142,7 +154,7 @@ def trained(*words: str, cwd: Path) -> Path:
 
 @functools.cache
 def straight() -> Path:
-    """The run folder of the small federation, trained without interruption; copy it to change it."""
+    """The small federation's run folder, trained without interruption; copy it to change it."""
     folder = _scratch / "straight"
     folder.mkdir()
     return trained(cwd=folder)

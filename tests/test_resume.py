@@ -19,12 +19,12 @@ from tests.command_line import (
     begin,
     copied,
     end,
-    in_one_process,
     jfl,
     journal,
     result,
     straight,
     trained,
+    warm,
 )
 
 
@@ -127,7 +127,7 @@ def test_ctrl_c_saves_the_round_and_says_how_to_go_on(tmp_path):
 def test_a_finished_run_prints_its_result_again(tmp_path):
     run = copied(tmp_path)
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
-    done = jfl("train", "--resume", str(run), "--json", cwd=tmp_path)
+    done = warm("train", "--resume", str(run), "--json", cwd=tmp_path)
 
     assert done.code == 0
     assert done.answer == result(straight()) | {"run": str(run)}
@@ -151,7 +151,9 @@ def test_other_settings_are_refused(tmp_path):
     changes = ["seed=1", "train.learning_rate=0.1", "model.hidden=[8]", "algorithm=fedavg"]
     commands = [["train", "--resume", str(run), "rounds=20", change] for change in changes]
 
-    for change, done in zip(changes, in_one_process(*commands, cwd=tmp_path), strict=True):
+    for change, done in zip(
+        changes, [warm(*words, cwd=tmp_path) for words in commands], strict=True
+    ):
         assert done.code == 2
         assert f"but {change.split('=')[0]}" in done.error
     assert "rounds: 12\n" in (run / "config.yaml").read_text()
@@ -163,7 +165,7 @@ def test_a_run_that_is_being_trained_is_left_alone(tmp_path):
     (run / "status.json").write_text(json.dumps(status))
     with (run / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        done = jfl("train", "--resume", str(run), cwd=tmp_path)
+        done = warm("train", "--resume", str(run), cwd=tmp_path)
 
     assert done.code == 2
     assert f"being trained by process {os.getpid()}" in done.error
@@ -174,7 +176,7 @@ def test_a_plan_that_cannot_be_honoured_needs_replan(tmp_path):
     plan = json.loads((run / "plan.json").read_text())
     (run / "plan.json").write_text(json.dumps(plan | {"jaxlib": "0.0.1"}))
     resume = ["train", "--resume", str(run)]
-    refused, done = in_one_process(resume, [*resume, "--replan"], cwd=tmp_path)
+    refused, done = [warm(*words, cwd=tmp_path) for words in (resume, [*resume, "--replan"])]
 
     assert refused.code == 2
     assert "the run was planned with jaxlib 0.0.1, this is" in refused.error
@@ -219,7 +221,7 @@ def test_a_damaged_checkpoint_is_skipped(tmp_path):
         runs[damage] = copied(tmp_path / damage.__name__, saved=(11, 12))
         damage(runs[damage] / "checkpoints" / "12")
     commands = [["train", "--resume", str(run)] for run in runs.values()]
-    ended = in_one_process(*commands, cwd=tmp_path)
+    ended = [warm(*words, cwd=tmp_path) for words in commands]
 
     for (damage, run), done in zip(runs.items(), ended, strict=True):
         assert done.code == 0, done.err
@@ -234,7 +236,7 @@ def test_where_all_are_damaged_nothing_is_lost(tmp_path):
     before = (run / "journal.jsonl").read_bytes()
     for number in ("11", "12"):
         flip_a_byte(run / "checkpoints" / number)
-    done = jfl("train", "--resume", str(run), "--json", cwd=tmp_path)
+    done = warm("train", "--resume", str(run), "--json", cwd=tmp_path)
 
     assert done.code == done.answer["code"] == 4
     assert "every checkpoint" in done.error
@@ -248,7 +250,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     config = run / "config.yaml"
     config.write_text(config.read_text().replace("- 16\n", "- 17\n"))
     commands = [["train", "--resume", str(run), "--json"], ["eval", str(run), "--json"]]
-    for done in in_one_process(*commands, cwd=tmp_path):
+    for done in [warm(*words, cwd=tmp_path) for words in commands]:
         assert done.code == done.answer["code"] == 4
         assert "of another model" in done.error
         assert "own.params.fc1.bias is float32[6, 16] there, but float32[6, 17]" in done.error
@@ -259,7 +261,7 @@ def test_without_a_checkpoint_yet_it_starts_again(tmp_path):
     shutil.rmtree(run / "checkpoints")
     torn = (run / "journal.jsonl").read_bytes()[:-200]
     (run / "journal.jsonl").write_bytes(torn)
-    done = jfl("train", "--resume", str(run), cwd=tmp_path)
+    done = warm("train", "--resume", str(run), cwd=tmp_path)
 
     assert done.code == 0, done.err
     assert "there is no checkpoint yet: it starts again" in done.out

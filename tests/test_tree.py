@@ -74,11 +74,6 @@ def test_distance_is_over_all_leaves(kind: str, expected: float) -> None:
     assert float(tree.distance(a, b, kind)) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("bad", "finite"), [(1.0, True), (np.nan, False), (np.inf, False)])
-def test_one_number_that_is_not_finite_is_found(bad: float, finite: bool) -> None:
-    assert bool(tree.all_finite({"a": jnp.ones(3), "b": jnp.array([0.0, bad])})) is finite
-
-
 def test_sizes_count_numbers_and_bytes() -> None:
     values = {"a": np.zeros((2, 3), np.float32), "b": np.zeros((), np.int8)}
     assert (tree.size(values), tree.nbytes(values)) == (7, 25)

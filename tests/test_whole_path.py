@@ -17,10 +17,10 @@ from tests.command_line import (
     assert_same,
     begin,
     end,
-    in_one_process,
     jfl,
     journal,
     straight,
+    warm,
 )
 
 KEYS = {
@@ -39,8 +39,8 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(place) -> Done:
-    """`jfl train digits_fomo --json` there."""
-    return jfl("train", "digits_fomo", "--json", cwd=place)
+    """A packaged config, trained there; the number of devices is fixed as CPUs differ in it."""
+    return jfl("train", "digits_fomo", "plan.devices=2", "--json", cwd=place)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def measured(run, place, tmp_path_factory) -> dict[str, Done]:
         "eval moved": ["eval", str(moved)],
         "inspect": ["inspect", str(run), "--verify"],
     }
-    ended = in_one_process(*([*words, "--json"] for words in commands.values()), cwd=place)
+    ended = [warm(*words, "--json", cwd=place) for words in commands.values()]
     assert [e.code for e in ended] == [0] * len(commands), ended
     return dict(zip(commands, ended, strict=True))
 
@@ -163,9 +163,9 @@ def test_inspect_names_every_array(measured, done):
 
 def test_a_generic_method_is_measured_with_its_global_model(tmp_path):
     train = ["train", SMALL, "algorithm=fedavg", "rounds=2", "name=avg", "--json"]
-    trained = jfl(*train, cwd=tmp_path)
+    trained = warm(*train, cwd=tmp_path)
     assert trained.code == 0, trained.err
-    (evaluated,) = in_one_process(["eval", trained.answer["run"], "--json"], cwd=tmp_path)
+    evaluated = warm("eval", trained.answer["run"], "--json", cwd=tmp_path)
 
     assert evaluated.code == 0, evaluated.err
     for key in ("test_accuracy", "nll", "params_sha256"):
@@ -194,10 +194,9 @@ def test_the_words_before_any_training(tmp_path):
         "models": ["list", "models"],
         **{name: [name, "--help"] for name in COMMANDS},
     }
-    ended = in_one_process(*words.values(), cwd=tmp_path)
-    said = dict(zip(words, ended, strict=True))
+    said = {name: warm(*command, cwd=tmp_path) for name, command in words.items()}
 
-    assert [e.code for e in ended] == [0] * len(ended)
+    assert [done.code for done in said.values()] == [0] * len(said)
     assert list(tmp_path.iterdir()) == []
     assert said["dry"].answer["plan"]["devices"] == 2
     assert said["dry"].answer["checkpoint_bytes"] > 0

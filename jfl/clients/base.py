@@ -67,8 +67,9 @@ class Client:
     ) -> tuple[Params, Metrics]:
         """Trains one client for `local_epochs` over all its samples.
 
-        A client whose loss or weights stop being finite is rejected: it returns the weights it
-        started from, with `rejected` 1.
+        A client whose loss, or the size of whose update, stops being finite is rejected: it
+        returns the weights it started from, with `rejected` 1. A weight that flew off to 1e20 is
+        finite itself, but its square is not.
 
         Returns:
             The new weights; `train_loss` (nats, mean over all samples seen), `steps`, `rejected`.
@@ -101,7 +102,7 @@ class Client:
         start = (params, rule.init(params), jnp.zeros((), jnp.float32))
         epochs = self.train.local_epochs
         trained, _, total = jax.lax.fori_loop(0, epochs, epoch, start)
-        accepted = jnp.isfinite(total) & tree.all_finite(trained)
+        accepted = jnp.isfinite(total) & jnp.isfinite(tree.distance(trained, params))
         metrics = {
             "train_loss": total / jnp.maximum(epochs * rows.count, 1).astype(jnp.float32),
             "steps": epochs * steps,
