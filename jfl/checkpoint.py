@@ -5,11 +5,13 @@ leading axis, so one client can be read alone. `manifest.json` holds the SHA-256
 is written last; a folder without it counts as absent. Nothing older is deleted before that.
 """
 
+import errno
 import hashlib
 import json
 import logging
 import os
 import shutil
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +28,7 @@ from jfl.config import Section
 from jfl.errors import CheckpointError
 
 MANIFEST = "manifest.json"
+NO_SPACE = os.strerror(errno.ENOSPC)
 ARRAYS = "arrays"
 _HEADROOM = 1.1  # files are a little larger than their arrays
 
@@ -116,6 +119,8 @@ class Checkpoints:
         writing = self.folder / f"{round_number}.writing"
         try:
             writing.mkdir()
+            if shutil.disk_usage(writing).free < tree.nbytes(state):
+                raise OSError(errno.ENOSPC, NO_SPACE)  # before orbax half fills what is left
             _orbax().save(
                 (writing / ARRAYS).absolute(),
                 args=ocp.args.PyTreeSave(state, save_args=jax.tree.map(_by_client, state)),
@@ -126,7 +131,7 @@ class Checkpoints:
             shutil.rmtree(target, ignore_errors=True)  # damaged: the resume went on before it
             os.rename(writing, target)
         except Exception as error:
-            shutil.rmtree(writing, ignore_errors=True)
+            _remove(writing)
             free = shutil.disk_usage(self.folder).free / 2**20
             raise CheckpointError(
                 f"the checkpoint of round {round_number} could not be written to {self.folder} "
@@ -278,8 +283,8 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 def _orbax() -> ocp.Checkpointer:
-    # orbax logs what it also raises; the user gets one sentence
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    for name in ("absl", "asyncio"):  # they log what is also raised; the user gets one sentence
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_compression=False))
 
 
@@ -305,6 +310,14 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _remove(folder: Path) -> None:
+    """Removes the folder of a save that failed; its threads may go on writing for a moment."""
+    for _ in range(5):
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.1)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _write_synced(path: Path, text: str) -> None:
     with path.open("w") as file:
         file.write(text)
@@ -313,4 +326,5 @@ def _write_synced(path: Path, text: str) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:200]
+    text = str(error).strip().split("\n")[0]
+    return NO_SPACE if NO_SPACE in text else text[:200]

@@ -80,6 +80,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs one command; every error ends as one sentence and its exit code."""
     words = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     as_json, debug = "--json" in words, "--debug" in words
+    if not debug:  # only threads of libraries get there, with what is also raised here
+        sys.unraisablehook = lambda *_: None
     try:
         code = cli.main(words, prog_name="jfl", standalone_mode=False)
     except click.exceptions.Abort:

@@ -1,0 +1,131 @@
+"""What every algorithm must do; a new file in jfl/algorithms is tested before its author is."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import yaml
+
+from jfl import config, federation, plugins, tree
+from jfl.datasets.base import Dataset
+from jfl.federation import Federation
+from jfl.partition.base import Partition
+from jfl.rounds import Rounds
+from tests import federations
+
+NAMES = plugins.names("algorithm")
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def ready(name: str) -> Federation:
+    return federations.prepare(f"algorithm={name}", "participation=0.8")
+
+
+def shapes(state: dict) -> dict:
+    return {path: (leaf.shape, leaf.dtype) for path, leaf in tree.paths(state).items()}
+
+
+def test_its_settings_survive_yaml(name: str) -> None:
+    schema = plugins.load("algorithm", name).Config
+    assert config.check(schema, yaml.safe_load(config.dump(schema()))) == schema()
+
+
+def test_rounds_keep_shapes_repeat_bits_and_compile_once(ready: Federation) -> None:
+    rounds, again = Rounds(ready), Rounds(ready)
+    before = shapes(rounds.snapshot())
+    for number in (1, 2, 3):
+        rounds.step(number)
+        again.step(number)
+    after = rounds.snapshot()
+    assert shapes(after) == before
+    assert tree.sha256(after) == tree.sha256(again.snapshot())
+    assert rounds._round._cache_size() == 1
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after))
+
+
+def test_a_snapshot_goes_on_as_the_run_it_was_taken_from(ready: Federation) -> None:
+    rounds = Rounds(ready)
+    rounds.step(1)
+    resumed = Rounds(ready, rounds.snapshot())
+    assert tree.sha256(rounds.step(2).record) == tree.sha256(resumed.step(2).record)
+    assert tree.sha256(rounds.snapshot()) == tree.sha256(resumed.snapshot())
+
+
+def test_training_changes_models_and_another_key_changes_them_otherwise(name: str) -> None:
+    prints = set()
+    for seed in (0, 1):
+        rounds = Rounds(federations.prepare(f"algorithm={name}", f"seed={seed}"))
+        prints.add(rounds.params_sha256())
+        rounds.step(1)
+        prints.add(rounds.params_sha256())
+    assert len(prints) == 4
+
+
+def test_one_client_alone_works(name: str) -> None:
+    alone = federations.ragged((23,), (5,), (6,))
+    rounds = Rounds(federations.prepare(f"algorithm={name}", partition=alone))
+    losses = [float(rounds.step(number).record["train_loss"]) for number in range(1, 6)]
+    assert losses[-1] < losses[0]
+
+
+def test_clients_with_the_same_samples_stay_near_each_other(name: str) -> None:
+    """Only the order of their batches differs."""
+    one = federations.ragged((20,), (8,), (6,))
+    same = Partition(one.train * 3, one.valid * 3, one.test * 3)
+    ready = federations.prepare(f"algorithm={name}", "train.batch_size=32", partition=same)
+    rounds = Rounds(ready)
+    for number in (1, 2, 3):
+        rounds.step(number)
+    if ready.algorithm.personal:
+        for leaf in jax.tree.leaves(rounds.snapshot()["own"]["params"]):
+            np.testing.assert_allclose(leaf[1:], np.stack([leaf[0]] * 2), rtol=1e-4, atol=1e-5)
+
+
+def test_a_client_whose_numbers_explode_poisons_nobody(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 4)).astype(np.float32)
+    y = (x[:, 0] > 0).astype(np.int32)
+    x[:20] *= 1e30  # the samples of client 0, with labels nobody can learn
+    y[:20] = rng.integers(0, 2, 20)
+    poisoned = Dataset("poisoned", x, y, 2, "none", "made here")
+    monkeypatch.setattr(federation.datasets, "load", lambda *_: poisoned)
+    thirds = [np.arange(i, i + 20) for i in (0, 20, 40)]
+    partition = Partition(*([t[a:b] for t in thirds] for a, b in ((0, 12), (12, 15), (15, 20))))
+    rounds = Rounds(federations.prepare(f"algorithm={name}", partition=partition))
+    for number in range(1, 16):
+        record = rounds.step(number).record
+        assert record["rejected"].tolist() == [0]
+        assert np.isfinite(record["train_loss"])
+    for leaf in jax.tree.leaves(rounds.snapshot()):
+        assert np.isfinite(leaf).all()
+    accuracy = rounds.evaluate()["test_accuracy_per_client"]
+    assert accuracy[1:].min() > 0.5
+
+
+def test_a_cohort_changes_only_its_own_slices(ready: Federation) -> None:
+    rounds = Rounds(ready)
+    before = rounds.snapshot()["own"]
+    cohort = rounds.step(1).record["cohort"]
+    others = np.setdiff1d(np.arange(ready.experiment.clients), cohort)
+    assert len(cohort) == ready.experiment.cohort_size
+    for a, b in zip(
+        jax.tree.leaves(before), jax.tree.leaves(rounds.snapshot()["own"]), strict=True
+    ):
+        np.testing.assert_array_equal(a[others], b[others])
+
+
+def test_all_algorithms_draw_the_same_cohorts() -> None:
+    drawn = []
+    for name in NAMES:
+        made = plugins.load("algorithm", name)
+        algorithm = made.build(made.Config(), 10, 4)
+        shared = algorithm.init({"w": jnp.zeros(2)}, 10).shared
+        drawn.append(np.asarray(algorithm.needs(shared, jax.random.key(1)).cohort).tolist())
+    assert drawn == [drawn[0]] * len(NAMES)
