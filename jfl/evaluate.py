@@ -43,16 +43,16 @@ class Result:
 
         accuracy, nll, brier and ece are over all samples; `accuracy_mean` is the plain mean over
         clients, `accuracy_worst10` the mean of the worst tenth of them (at least one client),
-        `f_ece` the sample-weighted mean of the clients' own errors.
+        `f_ece` the mean of the clients' own errors, weighted by their finite predictions.
         """
         pooled = {name: values.sum(axis=0) for name, values in self.sums.items()}
         whole = classification.result(pooled) | calibration.result(pooled)
         samples = self.sums["samples"]
         present = samples > 0
         accuracy = np.sort(self.accuracy_per_client[present])
-        own_ece = np.nan_to_num(calibration.result(self.sums)["ece"][present])
+        own_ece = np.nan_to_num(calibration.result(self.sums)["ece"])
+        predictions = self.sums["bin_samples"].sum(axis=1)
         worst = accuracy[: max(1, len(accuracy) // 10)]
-        total = max(int(samples.sum()), 1)
         return {
             "accuracy": float(whole["accuracy"]),
             "accuracy_mean": float(accuracy.mean()) if len(accuracy) else float("nan"),
@@ -60,7 +60,7 @@ class Result:
             "nll": float(whole["nll"]),
             "brier": float(whole["brier"]),
             "ece": float(whole["ece"]),
-            "f_ece": float((own_ece * samples[present]).sum() / total),
+            "f_ece": float((own_ece * predictions).sum() / max(predictions.sum(), 1)),
             "mce": float(whole["mce"]),
             "not_finite": int(pooled["not_finite"]),
         }

@@ -183,11 +183,12 @@ def _failure_noted(folder: RunFolder, screen: Screen) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        reason = str(error) or type(error).__name__
-        screen.log(f"failed: {reason}")
+        state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        reason = str(error) or "at once, by a second signal"
+        screen.log(f"{state}: {reason}")
         reached = max((r["round"] for r in Journal(folder.path).records()), default=0)
         with suppress(OSError):
-            folder.write_status(state="failed", round=reached, error=reason)
+            folder.write_status(state=state, round=reached, error=reason)
         raise
 
 

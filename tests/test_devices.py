@@ -14,6 +14,7 @@ PLANS = {
     "2 devices": ["plan.devices=2"],
     "1 device": ["plan.devices=1"],
     "device store": ["plan.devices=4", "plan.store=device"],
+    "ring": ["plan.devices=3", "plan.peers=ring"],
     "vmap on 2": ["plan.devices=2", "plan.loop=vmap", "plan.block=2"],
 }
 # 20 clients are spread evenly or not, and three clients leave devices idle or not

@@ -124,6 +124,24 @@ def test_ctrl_c_saves_the_round_and_says_how_to_go_on(tmp_path):
     assert_same(run, straight())
 
 
+def test_a_second_ctrl_c_stops_at_once(tmp_path):
+    process = begin("train", SMALL, "rounds=5000", cwd=tmp_path)
+    wait_for(lambda: any(tmp_path.glob("outputs/small/*/config.yaml")), process)
+    (run,) = tmp_path.glob("outputs/small/*")
+    wait_for(lambda: is_training(run, process), process)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr
+    while "once more stops at once" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    done = end(process)
+
+    assert done.code == 130
+    assert "Traceback" not in done.err
+    assert json.loads((run / "status.json").read_text())["state"] == "interrupted"
+    assert "interrupted" in (run / "log.txt").read_text()
+
+
 def test_a_finished_run_prints_its_result_again(tmp_path):
     run = copied(tmp_path)
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}

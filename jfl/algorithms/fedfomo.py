@@ -257,9 +257,9 @@ def update_affinity(
     config: Config,
 ) -> Float[Array, "N N"]:
     """Adds the weights to the cohort's rows; nan leaves an entry as it is, -inf puts it last."""
-    added = jnp.where(peers.valid & ~jnp.isnan(weights), weights, 0.0)
-    added = jnp.clip(added, LOWEST, -LOWEST)
+    added = jnp.where(peers.valid & jnp.isfinite(weights), weights, 0.0)
     if config.affinity_update == "normalised":
         added /= jnp.maximum(jnp.abs(added).sum(axis=1, keepdims=True), 1e-9)
+    added = jnp.where(peers.valid & jnp.isinf(weights), jnp.sign(weights) * -LOWEST, added)
     updated = affinity.at[ids[:, None], peers.ids].add(added)
     return jnp.clip(updated, LOWEST, -LOWEST)

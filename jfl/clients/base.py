@@ -86,7 +86,8 @@ class Client:
                 params, state, total = carry
                 positions = jax.lax.dynamic_slice(order, (index * size,), (size,))
                 mask = index * size + jnp.arange(size) < rows.count
-                x, y = samples.at(rows, positions)
+                # padding repeats a sample of the client's own: another client's may not be finite
+                x, y = samples.at(rows, jnp.where(mask, positions, positions[0]))
                 present = mask.sum().astype(jnp.float32)
                 weights = mask.astype(jnp.float32) / present
                 dropout = jax.random.fold_in(epoch_key, index)

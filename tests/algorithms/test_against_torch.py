@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -70,9 +71,10 @@ def train_batches(model, federation, number, client):
     found = []
     for epoch in range(EPOCHS):
         epoch_key = jax.random.fold_in(key, epoch)
-        count = np.int32(len(owned))
+        count = jnp.int32(len(owned))
         order = np.asarray(batch_order(epoch_key, count, federation.samples.longest, BATCH))
-        chosen = [order[i : min(i + BATCH, count)] for i in range(0, count, BATCH)]
+        order = order[: len(owned)]
+        chosen = [order[i : i + BATCH] for i in range(0, len(owned), BATCH)]
         found += [batch(model, federation, owned[positions]) for positions in chosen]
     return found
 

@@ -184,6 +184,8 @@ def test_nan_leaves_an_entry_and_infinity_puts_it_last() -> None:
     row = updated([np.nan, -np.inf, 1.0])[1]
     assert row.tolist() == [0.0, 2.0, np.float32(LOWEST)]
     assert np.isfinite(updated([np.inf, np.inf, np.inf])).all()
+    row = updated([0.5, -np.inf, -1.5], "normalised")[1]
+    assert row.tolist() == [0.25, 0.25, np.float32(LOWEST)]
     assert updated([5.0, 5.0, 5.0], valid=[False, True, False])[1].tolist() == [0, 1, 5]
 
 

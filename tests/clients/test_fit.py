@@ -1,5 +1,7 @@
 """What one client does, against loops over the same batches."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -175,6 +177,21 @@ def test_many_clients_at_once_are_each_client_alone(ready: Federation, key: jax.
         alone = fitted(ready, client, keys[client])
         assert_close(tree.take(together[0], jnp.array(client)), alone[0], 1e-6)
         assert int(together[1]["steps"][client]) == int(alone[1]["steps"])
+
+
+def test_padding_never_looks_at_another_clients_samples(ready: Federation, key) -> None:
+    """Their gradient has weight 0, but 0 times infinity is nan."""
+    pixels = np.asarray(ready.dataset.x, np.float32) / 127.5 - 1
+    spoilt = np.full_like(pixels, np.inf)
+    spoilt[ready.partition.train[0]] = pixels[ready.partition.train[0]]
+    results = []
+    for x in (pixels, spoilt):
+        samples = replace(ready.samples, x=jnp.asarray(x))
+        where = start(ready), samples, rows(ready, 0), key, jnp.float32(0.1)
+        params, metrics = jax.jit(base.Client.fit)(ready.client, *where)
+        assert int(metrics["rejected"]) == 0
+        results.append(tree.sha256(params))
+    assert results[0] == results[1]
 
 
 def test_an_epochs_order_is_a_permutation_that_changes(key: jax.Array) -> None:

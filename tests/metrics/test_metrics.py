@@ -101,6 +101,14 @@ def test_pooling_clients_never_raises_the_calibration_error(seed: int) -> None:
     assert summary["ece"] <= summary["f_ece"] + 1e-6
 
 
+def test_clients_without_a_finite_prediction_have_no_part_in_the_calibration_errors() -> None:
+    clients = [measured(*case(0)), measured(jnp.full((60, 4), jnp.nan), case(0)[1])]
+    summary = Result({name: np.stack([c[name] for c in clients]) for name in clients[0]}).summary()
+    alone = calibration.result(clients[0])["ece"]
+    assert summary["not_finite"] == 60
+    assert summary["ece"] == summary["f_ece"] == pytest.approx(alone)
+
+
 def test_summary_over_samples_over_clients_and_the_worst_tenth() -> None:
     def client(samples: int, correct: int) -> dict:
         labels = jnp.where(jnp.arange(samples) < correct, 0, 1)
