@@ -11,6 +11,8 @@ from jaxtyping import install_import_hook
 install_import_hook(["jfl", "interop"], "beartype.beartype")
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -32,6 +34,23 @@ hypothesis.settings.register_profile(
     "jfl", derandomize=True, deadline=None, max_examples=25, database=None
 )
 hypothesis.settings.load_profile("jfl")
+
+
+COMPILED = "JFL_TESTS_COMPILED"  # the folder in which the workers of a session share programs
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets all workers of a session compile each program once between them."""
+    if not hasattr(config, "workerinput"):
+        os.environ[COMPILED] = tempfile.mkdtemp(prefix="jfl-tests-compiled-")
+    jax.config.update("jax_compilation_cache_dir", os.environ[COMPILED])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Removes what the session compiled."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ[COMPILED], ignore_errors=True)
 
 
 @pytest.fixture
