@@ -137,8 +137,9 @@ def prepare(
     notes: list[str] = []
     dataset = _fitted(datasets.load(experiment.data, experiment.seed), experiment, notes)
     if partition is None:
+        given = partitions.Given(dataset.owner, dataset.held_out)
         partition = partitions.partition(
-            dataset.y, experiment.clients, experiment.partition, experiment.seed
+            dataset.y, experiment.clients, experiment.partition, experiment.seed, given
         )
     notes += partition.notes
     algorithm = plugins.load("algorithm", experiment.algorithm.name).build(
