@@ -161,6 +161,12 @@ def prepare(
 
 def _fitted(dataset: Dataset, experiment: Experiment, notes: list[str]) -> Dataset:
     """Resizes images to what the model takes, or to `data.image_size`."""
+    if dataset.x.dtype == np.int32:
+        raise UsageError(
+            f"data.name={experiment.data.name} holds texts as word numbers, and "
+            f"model.name={experiment.model.name} takes images or features; there is no model of "
+            f"texts yet, only `jfl data show {experiment.data.name}`"
+        )
     if dataset.x.dtype != np.uint8:
         if experiment.data.image_size:
             raise UsageError(f"data.image_size is set, but {dataset.name} does not hold images")

@@ -71,10 +71,12 @@ class Config(Section):
 
 
 class OwnData(Config):
-    """Settings of data that are never downloaded, and that nothing can stand in for."""
+    """Settings of data that the digits cannot stand in for."""
 
     on_missing: Literal["error"] = "error"
+    """Stop where the data are absent; there is nothing else to do."""
     embedded: Literal[False] = False
+    """Never true for these data."""
 
 
 @dataclass(frozen=True)
