@@ -43,6 +43,8 @@ class Config(Section):
     """Height and width images are resized to; none = what the model takes."""
     limit: int | None = Field(default=None, ge=1)
     """Use only so many samples, drawn with the seed; none = all."""
+    augment: tuple[Literal["crop", "flip"], ...] = ()
+    """Random changes of training images, new in every step: crop (moves them), flip (mirrors)."""
     cache: Switch = True
     """Keep decoded arrays, so that the next run need not decode."""
     cache_dir: str = "data_cache"

@@ -9,7 +9,6 @@ from jfl.datasets import base
 from jfl.errors import DataError
 from jfl.sources.download import File
 
-
 NAMES = plugins.names("data")
 
 
