@@ -16,6 +16,7 @@ COMMANDS = {
     "train": ("jfl.commands.train:train", "Train a federation from yaml configs."),
     "eval": ("jfl.commands.eval:evaluate", "Measure each client's own model on its test data."),
     "inspect": ("jfl.commands.inspect:inspect", "Look into a run: tree, shapes, clients."),
+    "data": ("jfl.commands.data:data", "List, prepare, show and verify data sets."),
     "list": ("jfl.commands.list:list_plugins", "List algorithms, models, data sets, partitions."),
 }
 

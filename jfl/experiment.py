@@ -87,7 +87,7 @@ class Experiment(Section):
         return max(1, int(self.clients * self.participation + 1e-9))
 
 
-RESUMABLE = ("rounds", "evaluate.", "checkpoint.")
+RESUMABLE = ("rounds", "evaluate.", "checkpoint.", "data.cache")
 """Keys (or starts of keys) that may change when a run is resumed."""
 
 

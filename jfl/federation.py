@@ -137,8 +137,9 @@ def prepare(
     notes: list[str] = []
     dataset = _fitted(datasets.load(experiment.data, experiment.seed), experiment, notes)
     if partition is None:
+        given = partitions.Given(dataset.owner, dataset.held_out)
         partition = partitions.partition(
-            dataset.y, experiment.clients, experiment.partition, experiment.seed
+            dataset.y, experiment.clients, experiment.partition, experiment.seed, given
         )
     notes += partition.notes
     algorithm = plugins.load("algorithm", experiment.algorithm.name).build(
@@ -151,7 +152,9 @@ def prepare(
     _, frozen = jax.jit(model.init)(stream(experiment.seed, "init"))
     everywhere = meshes.everywhere(mesh)
     owners = {part: getattr(partition, part) for part in ("train", "valid", "test")}
-    samples, rows = client_data.place(dataset.x, dataset.y, owners, everywhere)
+    samples, rows = client_data.place(
+        dataset.x, dataset.y, owners, everywhere, experiment.data.augment
+    )
     client = Client(frozen, model, experiment.train, plan)
     return Federation(
         experiment, dataset, partition, model, client, algorithm, tuple(notes), samples, rows
@@ -160,6 +163,14 @@ def prepare(
 
 def _fitted(dataset: Dataset, experiment: Experiment, notes: list[str]) -> Dataset:
     """Resizes images to what the model takes, or to `data.image_size`."""
+    if dataset.x.dtype == np.int32:
+        raise UsageError(
+            f"data.name={experiment.data.name} holds texts as word numbers, and "
+            f"model.name={experiment.model.name} takes images or features; there is no model of "
+            f"texts yet, only `jfl data show {experiment.data.name}`"
+        )
+    if experiment.data.augment and dataset.x.ndim != 4:
+        raise UsageError(f"data.augment is set, but {dataset.name} does not hold images")
     if dataset.x.dtype != np.uint8:
         if experiment.data.image_size:
             raise UsageError(f"data.image_size is set, but {dataset.name} does not hold images")
@@ -210,7 +221,7 @@ def _client_bytes(
     def one(x: jax.Array, y: jax.Array, index: jax.Array, row: jax.Array, key: PRNGKey) -> Any:
         params, frozen = model.init(key)
         client = Client(frozen, model, experiment.train, plans.Plan(*_UNPLANNED))
-        samples = Samples(x, y, index, max(longest, 1), 1)
+        samples = Samples(x, y, index, max(longest, 1), 1, experiment.data.augment)
         return client.fit(params, samples, Rows(row[0], row[1]), key, jnp.float32(0.1))
 
     shape = jax.ShapeDtypeStruct

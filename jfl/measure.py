@@ -1,7 +1,7 @@
 """Evaluation of a saved run: reads models block by block, never the whole federation."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from jfl.types import Params
 
 
 def run(
-    path: str, which: str, *, device: str | None = None, data_dir: str | None = None
+    path: str, which: str, *, device: str | None = None, data: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Returns the metrics of a saved round, all together and per client.
 
@@ -33,7 +33,7 @@ def run(
         path: the run folder.
         which: a round, `best` or `last`.
         device: as in `jfl train`.
-        data_dir: where the data are now, if not where they were.
+        data: settings of the data that are now others, such as `dir`.
 
     Raises:
         JflError: no such run or round, a damaged checkpoint, missing data.
@@ -44,9 +44,9 @@ def run(
     number = round_number(checkpoints, which)
     checkpoints.check(number)
     experiment = folder.experiment
-    if data_dir:
-        data = experiment.data.model_copy(update={"dir": data_dir})
-        experiment = experiment.model_copy(update={"data": data})
+    if data:
+        moved = experiment.data.model_copy(update=dict(data))
+        experiment = experiment.model_copy(update={"data": moved})
     meshes.start(device, experiment.plan.devices or meshes.cores())
     clock = CompileClock()
     federation = prepare(experiment, folder.partition)

@@ -20,7 +20,7 @@ FOLDERS = {
     "model": "models",
     "partition": "partition",
 }
-_NOT_PLUGINS = {"base", "layers", "idx"}  # what the plugins of a folder share
+_NOT_PLUGINS = {"base", "layers"}  # what the plugins of a folder share
 
 
 def names(section: str) -> list[str]:

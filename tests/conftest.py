@@ -30,6 +30,10 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_captured_constants_warn_bytes", 4096)  # a warning, hence an error
 
+for scheme in ("http_proxy", "https_proxy"):  # whatever would leave this machine fails at once
+    os.environ[scheme] = os.environ[scheme.upper()] = "http://127.0.0.1:9"
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1"
+
 hypothesis.settings.register_profile(
     "jfl", derandomize=True, deadline=None, max_examples=25, database=None
 )

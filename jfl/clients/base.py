@@ -11,11 +11,13 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from jfl import tree
-from jfl.clients import mapping, optimizer
+from jfl.clients import augment, mapping, optimizer
 from jfl.clients.data import Rows, Samples
 from jfl.clients.plan import Plan
 from jfl.models.base import Model
 from jfl.types import AnyArray, Metrics, Params, PRNGKey
+
+_AUGMENT = 1  # the stream of random changes of images, beside that of dropout
 
 
 @partial(
@@ -91,6 +93,8 @@ class Client:
                 present = mask.sum().astype(jnp.float32)
                 weights = mask.astype(jnp.float32) / present
                 dropout = jax.random.fold_in(epoch_key, index)
+                if samples.augment:
+                    x = augment.apply(x, samples.augment, jax.random.fold_in(dropout, _AUGMENT))
                 loss, gradient = jax.value_and_grad(self._loss)(params, x, y, weights, dropout)
                 update, state = rule.update(gradient, state, params)
                 params = jax.tree.map(

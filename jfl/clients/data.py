@@ -32,7 +32,7 @@ class Rows:
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["x", "y", "index"],
-    meta_fields=["longest", "chunk"],
+    meta_fields=["longest", "chunk", "augment"],
 )
 @dataclass(frozen=True)
 class Samples:
@@ -43,6 +43,7 @@ class Samples:
     index: Int[Array, " m"]
     longest: int  # the largest number of training samples a client has
     chunk: int  # how many samples are evaluated at once
+    augment: tuple[str, ...] = ()  # random changes of training images
 
     def at(
         self, rows: Rows, positions: Int[Array, " B"]
@@ -53,7 +54,11 @@ class Samples:
 
 
 def place(
-    x: np.ndarray, y: np.ndarray, owners: Mapping[str, Sequence[np.ndarray]], sharding: Sharding
+    x: np.ndarray,
+    y: np.ndarray,
+    owners: Mapping[str, Sequence[np.ndarray]],
+    sharding: Sharding,
+    augment: tuple[str, ...] = (),
 ) -> tuple[Samples, dict[str, Rows]]:
     """Puts samples on the devices.
 
@@ -62,6 +67,7 @@ def place(
         y: labels [n].
         owners: for `train`, `valid` and `test`, the samples of each client.
         sharding: where they go.
+        augment: random changes of training images.
 
     Returns:
         The samples and, on the host, the rows [N] of each part.
@@ -79,6 +85,7 @@ def place(
         index=jax.device_put(np.concatenate(index).astype(np.int32), sharding),
         longest=max(int(rows["train"].count.max()), 1),
         chunk=best_chunk(np.concatenate([rows["valid"].count, rows["test"].count])),
+        augment=augment,
     )
     return samples, rows
 

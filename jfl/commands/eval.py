@@ -23,6 +23,7 @@ Examples:
     help="Which saved round; best = on the validation samples.",
 )  # fmt: skip
 @options.data_dir
+@options.cache
 @options.device
 @options.common
 def evaluate(run: str, which: str, **flags: Any) -> None:
@@ -36,7 +37,7 @@ def evaluate(run: str, which: str, **flags: Any) -> None:
     from jfl.report.screen import Screen
 
     screen = Screen(stderr=flags["as_json"])
-    result = measure.run(run, which, device=flags["device"], data_dir=flags["data_dir"])
+    result = measure.run(run, which, device=flags["device"], data=options.data_settings(flags))
     title = f"{result['title']}, round {result['round']}"
     screen.say(tables.client_table(result["per_client"]))
     screen.say(tables.result_table(title, result))

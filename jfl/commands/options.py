@@ -13,6 +13,26 @@ out = click.option(
 data_dir = click.option(
     "--data-dir", metavar="DIR", help="Folder with the data set in its own format (data.dir)."
 )
+
+
+def cache(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --data-cache-dir and --no-cache."""
+    function = click.option(
+        "--no-cache", is_flag=True, help="Decode the data anew and keep nothing (data.cache)."
+    )(function)
+    return click.option(
+        "--data-cache-dir", metavar="DIR",
+        help="Where decoded data and downloads are kept (data.cache_dir).",
+    )(function)  # fmt: skip
+
+
+def data_settings(flags: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings of the data section that flags change."""
+    given = {"dir": flags["data_dir"], "cache_dir": flags["data_cache_dir"]}
+    off = {"cache": False} if flags["no_cache"] else {}
+    return {key: value for key, value in given.items() if value} | off
+
+
 device = click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, tpu; default: the best.")
 
 

@@ -27,6 +27,7 @@ Examples:
 @click.option("--dry-run", is_flag=True, help="Say what would run, and how; train nothing.")
 @options.out
 @options.data_dir
+@options.cache
 @options.device
 @options.common
 def train(words: tuple[str, ...], **flags: Any) -> int:
@@ -40,8 +41,8 @@ def train(words: tuple[str, ...], **flags: Any) -> int:
 
     names = [word for word in words if "=" not in word]
     changes = [word for word in words if "=" in word] + list(flags["changes"])
-    if flags["data_dir"]:
-        changes.append(f"data.dir={json.dumps(flags['data_dir'])}")
+    settings = options.data_settings(flags)
+    changes += [f"data.{key}={json.dumps(value)}" for key, value in settings.items()]
     runs.check_arguments(names, flags["resume"], replan=flags["replan"])
     screen = Screen(stderr=flags["as_json"])
     shared = {"device": flags["device"], "dry_run": flags["dry_run"]}

@@ -2,7 +2,8 @@
 
 A data set is one file of this folder. It defines `TITLE` (its name for people), `SHAPE` (of one
 sample; None where only the user's file knows), `Config`, `find(config)` (where the data are, or
-None) and `load(config)`.
+None) and `load(config)`. It may define `DOWNLOADS`, the original files, and `CACHED = False` where
+reading them is as fast as reading decoded arrays.
 """
 
 import hashlib
@@ -10,16 +11,22 @@ import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 from zlib import crc32
 
 import numpy as np
-from jaxtyping import Float32, Int32, Shaped, UInt8
+from jaxtyping import Bool, Float32, Int32, Shaped, UInt8
 from PIL import Image
 from pydantic import Field
 
 from jfl import plugins
 from jfl.config import Section, Switch
+from jfl.errors import DataError
+from jfl.sources import cache, download
+
+READERS = 1
+"""Counts up when jfl/sources makes other arrays of the same files: old cache entries end."""
 
 
 class Config(Section):
@@ -36,16 +43,50 @@ class Config(Section):
     """Height and width images are resized to; none = what the model takes."""
     limit: int | None = Field(default=None, ge=1)
     """Use only so many samples, drawn with the seed; none = all."""
+    augment: tuple[Literal["crop", "flip"], ...] = ()
+    """Random changes of training images, new in every step: crop (moves them), flip (mirrors)."""
+    cache: Switch = True
+    """Keep decoded arrays, so that the next run need not decode."""
+    cache_dir: str = "data_cache"
+    """Where decoded arrays and downloads are kept."""
 
     @property
     def place(self) -> Path | None:
         """`dir` as a path, with ~ expanded."""
         return None if self.dir is None else Path(os.path.expanduser(self.dir))
 
+    @property
+    def cache_place(self) -> Path:
+        """`cache_dir` as a path, with ~ expanded."""
+        return Path(os.path.expanduser(self.cache_dir))
+
+    @property
+    def downloads(self) -> Path:
+        """Where original files go that are downloaded."""
+        return self.cache_place / "downloads" / self.name
+
+    def places(self, folder: str, *usual: Path) -> list[Path]:
+        """Returns where to look: in `dir` if it is set, else in data/, downloads, usual places."""
+        if self.place:
+            return [self.place, self.place / folder]
+        return [Path("data") / folder, self.downloads, *usual]
+
+
+class OwnData(Config):
+    """Settings of data that the digits cannot stand in for."""
+
+    on_missing: Literal["error"] = "error"
+    """Stop where the data are absent; there is nothing else to do."""
+    embedded: Literal[False] = False
+    """Never true for these data."""
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples, labels and their provenance. uint8 samples are images [n, H, W, C]."""
+    """Samples, labels and their provenance.
+
+    Samples are uint8 images [n, H, W, C], float32 features [n, ...] or int32 token ids [n, L].
+    """
 
     name: str
     x: Shaped[np.ndarray, "n ..."]
@@ -54,6 +95,10 @@ class Dataset:
     licence: str
     source: str
     embedded: bool = False
+    owner: Int32[np.ndarray, " n"] | None = None
+    """Who each sample comes from, 0 to N-1, where the data say: author, sender, given client."""
+    held_out: Bool[np.ndarray, " n"] | None = None
+    """Which samples their owner tests on, where the data say."""
 
     @property
     def title(self) -> str:
@@ -67,11 +112,25 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """Fingerprint of samples and labels."""
+        """Fingerprint of samples and labels, and of whose they are."""
         digest = hashlib.sha256(repr((self.x.shape, str(self.x.dtype))).encode())
-        digest.update(np.ascontiguousarray(self.x).data)
-        digest.update(np.ascontiguousarray(self.y).data)
+        for array in self.arrays.values():
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What there is one of per sample: x, y and, where the data say, owner and held_out."""
+        names = ("x", "y", "owner", "held_out")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def take(self, rows: Int32[np.ndarray, " m"] | np.ndarray) -> "Dataset":
+        """Returns some of the samples."""
+        return replace(self, **{name: array[rows] for name, array in self.arrays.items()})
+
+
+class Absent(DataError):
+    """A data set is not where it was looked for."""
 
 
 def available(config: Config) -> bool:
@@ -82,16 +141,63 @@ def available(config: Config) -> bool:
 def load(config: Config, seed: int) -> Dataset:
     """Loads the data set a config names, or its embedded stand-in, cut to `limit`.
 
+    Data that are absent are downloaded if they can be and no `dir` says where they should be.
+
     Raises:
         DataError: it is absent, truncated or malformed; says what to put where.
     """
     module = plugins.load("data", config.name)
-    dataset = embedded(module.TITLE, module.SHAPE) if config.embedded else module.load(config)
+    dataset = embedded(module.TITLE, module.SHAPE) if config.embedded else read(module, config)
     if config.limit and config.limit < len(dataset.y):
         rng = np.random.default_rng([seed, crc32(b"limit")])
-        chosen = np.sort(rng.permutation(len(dataset.y))[: config.limit])
-        dataset = replace(dataset, x=dataset.x[chosen], y=dataset.y[chosen])
+        dataset = dataset.take(np.sort(rng.permutation(len(dataset.y))[: config.limit]))
     return dataset
+
+
+def read(module: ModuleType, config: Config) -> Dataset:
+    """Returns a data set from the cache; reads the original files, and keeps it, where it must."""
+    files = getattr(module, "DOWNLOADS", ()) if config.dir is None else ()
+    if files and module.find(config) is None:
+        with cache.lock(config.cache_place, config.name):
+            _download(module, config)
+    if not config.cache or not getattr(module, "CACHED", True) or module.find(config) is None:
+        return module.load(config)  # which says what is absent
+    with cache.lock(config.cache_place, config.name):
+        return _cached(module, config)
+
+
+def _download(module: ModuleType, config: Config) -> None:
+    if module.find(config) is not None:  # another process brought it while this one waited
+        return
+    try:
+        download.fetch(module.DOWNLOADS, config.downloads)
+    except DataError as error:
+        try:
+            module.load(config)
+        except Absent as absent:
+            raise DataError(f"{absent}; {error}") from error
+
+
+def _cached(module: ModuleType, config: Config) -> Dataset:
+    entry = cache_entry(module, config)
+    if (stored := cache.read(entry)) is not None:
+        dataset = Dataset(**stored.arrays, **stored.about)
+        if dataset.sha256 == stored.sha256:
+            return dataset
+    dataset = module.load(config)
+    about = {name: getattr(dataset, name) for name in ("name", "num_classes", "licence", "source")}
+    cache.write(entry, cache.Stored(dataset.arrays, about, dataset.sha256))
+    return dataset
+
+
+def cache_entry(module: ModuleType, config: Config) -> Path:
+    """Returns the folder of the cache that holds the data set, or would."""
+    place, code = module.find(config), module.__file__
+    assert place is not None
+    assert code is not None
+    own = config.model_dump(exclude=set(Config.model_fields))
+    name = cache.key(place, own, Path(code).read_bytes(), READERS)
+    return config.cache_place / f"{config.name}-{name}"
 
 
 def embedded(title: str, shape: tuple[int, ...]) -> Dataset:

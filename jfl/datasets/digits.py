@@ -15,15 +15,14 @@ from jfl.errors import DataError
 
 TITLE = "Digits"
 SHAPE = (8, 8, 1)
+CACHED = False
 _BRIGHTEST = 16
 
 
-class Config(base.Config):
+class Config(base.OwnData):
     """The digits have no settings of their own, and are never missing."""
 
     name: Literal["digits"] = "digits"
-    on_missing: Literal["error"] = "error"
-    embedded: Literal[False] = False
 
 
 def find(_config: base.Config) -> Path | None:

@@ -15,14 +15,13 @@ from jfl.errors import DataError
 
 TITLE = "npz file"
 SHAPE = None
+CACHED = False
 
 
-class Config(base.Config):
+class Config(base.OwnData):
     """`dir` names the file; nothing can stand in for it."""
 
     name: Literal["npz"] = "npz"
-    on_missing: Literal["error"] = "error"
-    embedded: Literal[False] = False
 
 
 def find(config: base.Config) -> Path | None:

@@ -22,6 +22,7 @@ from PIL import Image
 
 from jfl.datasets import base
 from jfl.errors import DataError
+from jfl.sources.download import File
 
 TITLE = "Tiny-ImageNet"
 SHAPE = (64, 64, 3)
@@ -30,6 +31,12 @@ _PER_CLASS = 500
 _FOLDER = "tiny-imagenet-200"
 _MEMBER = re.compile(r"(?:.*/)?train/(n\d{8})/(?:images/(n\d{8}_\d+\.JPEG))?")
 _MAX_BYTES = 1 << 20  # 64x64 pixels never need more; whatever claims to is not read
+
+DOWNLOADS = (
+    File(
+        "http://cs231n.stanford.edu/tiny-imagenet-200.zip", "md5:90528d7ca1a48142e341f4ef8d21d0de"
+    ),
+)
 
 Opener = Callable[[str], IO[bytes]]
 
@@ -59,7 +66,7 @@ def load(config: base.Config) -> base.Dataset:
     place = find(config)
     if place is None:
         looked = ", ".join(str(place) for place in _places(config))
-        raise DataError(
+        raise base.Absent(
             f"{TITLE} is not there (looked for {looked}): put {_FOLDER}.zip from "
             "http://cs231n.stanford.edu there, unpacked or not, or name it in data.dir"
         )
@@ -79,14 +86,14 @@ def load(config: base.Config) -> base.Dataset:
         y=np.repeat(np.arange(_CLASSES, dtype=np.int32), _PER_CLASS),
         num_classes=_CLASSES,
         licence="ImageNet's terms: non-commercial research and education",
-        source="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        source=DOWNLOADS[0].url,
     )
 
 
 def _places(config: base.Config) -> list[Path]:
     if config.place and config.place.suffix == ".zip":
         return [config.place]
-    above = [config.place] if config.place else [Path("data"), Path()]
+    above = [config.place] if config.place else [Path("data"), Path(), config.downloads]
     inside = [folder / name for folder in above for name in (_FOLDER, f"{_FOLDER}.zip")]
     return [config.place, *inside] if config.place else inside
 

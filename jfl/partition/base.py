@@ -2,7 +2,9 @@
 
 A partition rule is one file of this folder. It defines `Config` and
 `split(labels, num_clients, config, rng) -> Owners`, which gives every sample to one client; the
-minimum per client and the cut into three parts are made here, alike for all rules.
+minimum per client and the cut into three parts are made here, alike for all rules. Where clients
+already exist, in the data or in a file, it defines `recall(labels, num_clients, config, rng, given)
+-> Partition` instead, and nothing is moved.
 """
 
 import json
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int, Int32
 from pydantic import Field, model_validator
 
 from jfl import plugins
@@ -20,7 +22,7 @@ from jfl.errors import DataError, UsageError
 Owners = list[Int[np.ndarray, " _samples"]]
 """For each client, the indices of its samples."""
 
-_SMALLEST = 3  # one sample to train, one to validate and one to test on
+SMALLEST = 3  # one sample to train, one to validate and one to test on
 _USUAL_MINIMUM = 40
 _ROUNDING = 1e-9  # 0.6 + 0.15 is not quite 0.75, but floor() must not notice
 
@@ -33,7 +35,7 @@ class Config(Section):
     """Share of each client's samples to train on."""
     valid_fraction: float = Field(default=0.15, ge=0, lt=1)
     """Share to validate on; what is left is the test part."""
-    min_samples: int | None = Field(default=None, ge=_SMALLEST)
+    min_samples: int | None = Field(default=None, ge=SMALLEST)
     """No client gets fewer samples; none = PFLlib's 40, or half the mean where that is less."""
 
     @model_validator(mode="after")
@@ -41,6 +43,14 @@ class Config(Section):
         if self.train_fraction + self.valid_fraction >= 1:
             raise ValueError("train_fraction + valid_fraction must stay below 1: the rest is test")
         return self
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the data say of their samples: whose each is, and whether it is for testing."""
+
+    owner: Int32[np.ndarray, " n"] | None = None
+    held_out: Bool[np.ndarray, " n"] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,16 +93,24 @@ class Partition:
 
 
 def partition(
-    labels: Int[np.ndarray, " n"], num_clients: int, config: Config, seed: int
+    labels: Int[np.ndarray, " n"],
+    num_clients: int,
+    config: Config,
+    seed: int,
+    given: Given = Given(),
 ) -> Partition:
     """Gives every sample to a client by the rule the config names, and cuts what each has.
 
     Raises:
         UsageError: no partition can meet the config.
+        DataError: a partition that should exist is absent or damaged.
     """
-    check_feasible(len(labels), num_clients, config)
     rng = np.random.default_rng([seed, crc32(b"partition")])
-    owners = plugins.load("partition", config.name).split(labels, num_clients, config, rng)
+    rule = plugins.load("partition", config.name)
+    if hasattr(rule, "recall"):
+        return rule.recall(labels, num_clients, config, rng, given)
+    check_feasible(len(labels), num_clients, config)
+    owners = rule.split(labels, num_clients, config, rng)
     owners, notes = top_up(owners, minimum(len(labels), num_clients, config), rng)
     return divide(owners, config, rng, notes)
 
@@ -101,7 +119,7 @@ def minimum(num_samples: int, num_clients: int, config: Config) -> int:
     """Returns the number of samples below which no client may fall."""
     if config.min_samples is not None:
         return config.min_samples
-    return max(_SMALLEST, min(_USUAL_MINIMUM, num_samples // num_clients // 2))
+    return max(SMALLEST, min(_USUAL_MINIMUM, num_samples // num_clients // 2))
 
 
 def check_feasible(num_samples: int, num_clients: int, config: Config) -> None:
@@ -171,12 +189,18 @@ def divide(
     for rows in owners:
         kept = int(np.floor(kept_fraction * len(rows) + _ROUNDING))
         kept = min(max(kept, 1 + least_valid), len(rows) - 1)
-        validate = int(np.floor(config.valid_fraction / kept_fraction * kept + _ROUNDING))
-        validate = min(max(validate, least_valid), kept - 1)
+        validate = num_valid(kept, config)
         parts = np.split(rng.permutation(rows), [kept - validate, kept])
         for part, chosen in zip((train, valid, test), parts, strict=True):
             part.append(chosen)
     return Partition(train, valid, test, notes)
+
+
+def num_valid(kept: int, config: Config) -> int:
+    """Returns how many of the samples a client does not test on it validates on."""
+    share = config.valid_fraction / (config.train_fraction + config.valid_fraction)
+    least = 1 if config.valid_fraction else 0
+    return min(max(int(np.floor(share * kept + _ROUNDING)), least), kept - 1)
 
 
 def table(

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from cycler import cycler
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
@@ -126,6 +126,27 @@ def curves_picture(
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.grid(visible=True)
         axes.legend(frameon=False, loc="best")
+
+
+def samples_picture(
+    images: UInt8[np.ndarray, "R K H W C"], classes: Int[np.ndarray, " R"], title: str, path: Path
+) -> None:
+    """Draws samples, one class a row; of images with other than one or three channels, the first.
+
+    White is where a class has fewer samples.
+    """
+    rows, columns, height, width, channels = images.shape
+    shown = images if channels == 3 else images[..., :1].repeat(3, axis=-1)
+    framed = np.pad(shown, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
+    sheet = framed.swapaxes(1, 2).reshape(rows * (height + 2), columns * (width + 2), 3)
+    scale = 5.5 / sheet.shape[1]
+    with _figure(6.3, sheet.shape[0] * scale + 0.6, path) as figure:
+        axes = figure.subplots()
+        axes.imshow(sheet, interpolation="nearest")
+        axes.set(ylabel="class", title=title, xticks=[])
+        axes.set_yticks((np.arange(rows) + 0.5) * (height + 2), [str(label) for label in classes])
+        axes.tick_params(left=False)
+        axes.spines[:].set_visible(False)
 
 
 @contextmanager

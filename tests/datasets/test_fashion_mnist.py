@@ -7,9 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jfl.datasets import base, fashion_mnist, idx
+from jfl.datasets import base, fashion_mnist
 from jfl.datasets.fashion_mnist import Config
 from jfl.errors import DataError
+from jfl.sources import idx
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
@@ -25,7 +26,7 @@ def idx_bytes(array: np.ndarray) -> bytes:
 def small(monkeypatch, tmp_path):
     """A folder that is complete, if a set had 30 + 10 images; returns its arrays."""
     monkeypatch.setattr(fashion_mnist, "_PARTS", {"train": 30, "t10k": 10})
-    monkeypatch.setattr(fashion_mnist, "_USUAL_PLACES", (tmp_path / "usual",))
+    monkeypatch.setattr(fashion_mnist, "_PACKAGED", tmp_path / "usual")
     rng = np.random.default_rng(0)
     arrays = {}
     for part, count in {"train": 30, "t10k": 10}.items():

@@ -1,0 +1,82 @@
+"""Street View House Numbers: 99,289 colour photographs of digits, 32x32, 10 classes.
+
+The official train and test parts are merged, the extra part is left out. Its label 10 is digit 0.
+Source: Netzer et al., "Reading digits in natural images with unsupervised feature learning", 2011.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+from jfl.datasets import base
+from jfl.errors import DataError
+from jfl.sources.download import File
+
+TITLE = "SVHN"
+SHAPE = (32, 32, 3)
+_PARTS = {"train_32x32.mat": 73_257, "test_32x32.mat": 26_032}
+_URL = "http://ufldl.stanford.edu/housenumbers"
+DOWNLOADS = (
+    File(f"{_URL}/train_32x32.mat", "md5:e26dedcc434d2e4c54c9b2d4a06d8373"),
+    File(f"{_URL}/test_32x32.mat", "md5:eb5a983be6a315427106f1b164d9cef3"),
+)
+
+
+class Config(base.Config):
+    """SVHN has no settings of its own."""
+
+    name: Literal["svhn"] = "svhn"
+
+
+def find(config: base.Config) -> Path | None:
+    """Returns the folder with both files: `dir`, else a usual place."""
+    places = config.places("svhn")
+    return next((p for p in places if all((p / name).is_file() for name in _PARTS)), None)
+
+
+def load(config: base.Config) -> base.Dataset:
+    """Reads both files.
+
+    Raises:
+        DataError: a file is absent, truncated or malformed.
+    """
+    folder = find(config)
+    if folder is None:
+        looked = " or ".join(str(place) for place in config.places("svhn"))
+        raise base.Absent(f"{TITLE} is not in {looked}: put {' and '.join(_PARTS)} there")
+    parts = [_read(folder / name, count) for name, count in _PARTS.items()]
+    return base.Dataset(
+        name=TITLE,
+        x=np.concatenate([x for x, _ in parts]),
+        y=np.concatenate([y for _, y in parts]),
+        num_classes=10,
+        licence="non-commercial use only",
+        source=_URL,
+    )
+
+
+def _read(path: Path, count: int) -> tuple[UInt8[np.ndarray, "n 32 32 3"], Int32[np.ndarray, " n"]]:
+    from scipy import io
+
+    wanted = {"X": ((32, 32, 3, count), "uint8"), "y": ((count, 1), "uint8")}
+    try:
+        found = {name: (shape, kind) for name, shape, kind in io.whosmat(path) if name in wanted}
+        # looked at first, so that a damaged size cannot ask for all memory
+        arrays = io.loadmat(path, variable_names=list(wanted)) if found == wanted else None
+    except Exception as error:  # damaged files make SciPy raise a dozen kinds
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise DataError(f"{path} is not a readable .mat file ({reason})") from error
+    if arrays is None:
+        raise DataError(f"{path} holds {_shown(found)}; it must hold {_shown(wanted)}")
+    y = arrays["y"][:, 0].astype(np.int32)
+    if y.min() < 1 or y.max() > 10:
+        wrong = y.min() if y.min() < 1 else y.max()
+        raise DataError(f"{path} holds the label {wrong}; labels must be 1 to 10")
+    return np.ascontiguousarray(arrays["X"].transpose(3, 0, 1, 2)), y % 10
+
+
+def _shown(arrays: dict) -> str:
+    listed = (f"{name} ({kind}, {shape})" for name, (shape, kind) in sorted(arrays.items()))
+    return " and ".join(listed) or "neither X nor y"

@@ -1,0 +1,81 @@
+"""Parquet and Arrow files as the HuggingFace libraries write them; needs the extra `data`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jfl.errors import DataError
+
+_ENDINGS = {".parquet", ".arrow"}
+
+
+def files(place: Path) -> list[Path]:
+    """Returns the tables below a folder, or the file itself, in the order of their names."""
+    if place.is_file():
+        return [place] if place.suffix in _ENDINGS else []
+    found = (path for path in place.rglob("*") if path.suffix in _ENDINGS)
+    return sorted(path for path in found if not path.name.startswith("cache-"))
+
+
+def split_of(path: Path) -> str:
+    """Returns what a file belongs to: train-00000-of-2.parquet, train.parquet, train/data-..."""
+    first = path.stem.split("-")[0].split(".")[0]
+    return path.parent.name if first in {"data", "dataset"} else first
+
+
+def read(place: Path, splits: list[str] | None) -> Any:
+    """Returns one pyarrow table of the files of some splits, or of all.
+
+    Raises:
+        DataError: pyarrow is not installed, there is no such split, or a file is damaged.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow import ipc, parquet
+    except ImportError as error:
+        raise DataError(
+            f"reading {place} needs pyarrow; install jfl's extra `data`, as in JFL_EXTRAS=data"
+        ) from error
+    there = files(place)
+    chosen = [path for path in there if splits is None or split_of(path) in splits]
+    if not chosen:
+        known = ", ".join(sorted({split_of(path) for path in there})) or "no parquet or arrow file"
+        raise DataError(f"{place} holds {known}, not {' and '.join(splits or ['any table'])}")
+    tables = []
+    for path in chosen:
+        try:
+            if path.suffix == ".parquet":
+                tables.append(parquet.ParquetFile(path).read())
+            else:
+                tables.append(ipc.open_stream(path.read_bytes()).read_all())
+        except (pa.ArrowException, OSError, ValueError) as error:
+            reason = str(error).split("\n", maxsplit=1)[0]
+            raise DataError(f"{path} cannot be read ({reason}); download it again") from error
+        if tables[-1].column_names != tables[0].column_names:
+            raise DataError(f"{path} has other columns than {chosen[0].name}")
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise DataError(f"the files of {place} have columns of different types") from error
+
+
+def column(table: Any, wanted: str | None, usual: tuple[str, ...], setting: str) -> str | None:
+    """Returns the name of a column: the one wanted, else the first usual one there is.
+
+    Raises:
+        DataError: the one wanted is not there.
+    """
+    names = table.column_names
+    if wanted is not None and wanted not in names:
+        raise DataError(f"{setting}={wanted} is no column; there are: {', '.join(names)}")
+    return wanted or next((name for name in usual if name in names), None)
+
+
+def class_names(table: Any, name: str) -> list[str] | None:
+    """Returns the names of the classes, where the file says them."""
+    try:
+        about = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+        names = about["info"]["features"][name].get("names")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return names if isinstance(names, list) and names else None

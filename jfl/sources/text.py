@@ -1,0 +1,41 @@
+"""Texts as rows of word numbers: lower-cased words, the most frequent ones known by number.
+
+0 is padding, 1 an unknown word, 2 the most frequent word. As PFLlib's scripts for LSTMs do it.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int32
+
+_MARKUP = re.compile(r"<[^>]*>")
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+_UNKNOWN, _FIRST = 1, 2
+
+
+def words(text: str) -> list[str]:
+    """Returns the words of a text, lower-cased, without HTML tags and punctuation."""
+    return _WORD.findall(_MARKUP.sub(" ", text).lower())
+
+
+def encode(
+    texts: Sequence[str], max_words: int, max_length: int
+) -> tuple[Int32[np.ndarray, "n L"], list[str]]:
+    """Numbers the words of texts, cut to the first `max_length` of each.
+
+    Returns:
+        The rows, padded at the end, and the `max_words` words that have a number, most frequent
+        first, equally frequent ones in alphabetic order.
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(words(text))
+    known = sorted(counts, key=lambda word: (-counts[word], word))[:max_words]
+    numbers = {word: number for number, word in enumerate(known, _FIRST)}
+    rows = np.zeros((len(texts), max_length), np.int32)
+    for row, text in zip(rows, texts, strict=True):
+        ids = [numbers.get(word, _UNKNOWN) for word in words(text)[:max_length]]
+        row[: len(ids)] = ids
+    return rows, known

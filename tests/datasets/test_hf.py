@@ -1,0 +1,159 @@
+import io
+import json
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyarrow import ipc, parquet
+
+from jfl.datasets import base
+from jfl.datasets.hf import Config
+from jfl.errors import DataError
+from jfl.partition import base as partitions
+from jfl.partition import natural
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (6, 9, 8, 3), np.uint8)
+
+
+def png(pixels, kind="PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def table(pixels, labels, image="image", label="label", names=None, **more) -> pa.Table:
+    """As the HuggingFace libraries store images: a struct of bytes and path."""
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    images = pa.array([{"bytes": png(p), "path": "a.png"} for p in pixels], kind)
+    found = pa.table({image: images, label: labels, **more})
+    if names:
+        features = {label: {"names": names, "_type": "ClassLabel"}, image: {"_type": "Image"}}
+        about = json.dumps({"info": {"features": features}})
+        found = found.replace_schema_metadata({b"huggingface": about.encode()})
+    return found
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        parquet.write_table(content, path)
+    else:
+        with ipc.new_stream(str(path), content.schema) as file:
+            file.write_table(content)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("data/test-00000-of-00001.parquet", "data/train-00000-of-00001.parquet"),
+        ("test.parquet", "train.parquet"),
+        ("test/data-00000-of-00001.arrow", "train/data-00000-of-00001.arrow"),
+    ],
+)
+def test_splits_one_by_one_and_together(tmp_path, first, second):
+    names = ["a", "b", "c", "d"]
+    write(tmp_path / first, table(PIXELS[:2], [3, 0], names=names))
+    write(tmp_path / second, table(PIXELS[2:], [1, 0, 1, 2], names=names))
+    write(tmp_path / "cache-1.arrow", table(PIXELS, [0] * 6))
+    for split, rows, labels in (
+        (None, slice(None), [3, 0, 1, 0, 1, 2]),
+        ("test", slice(2), [3, 0]),
+        ("train", slice(2, None), [1, 0, 1, 2]),
+    ):
+        dataset = base.load(Config(dir=str(tmp_path), split=split), seed=0)
+        np.testing.assert_array_equal(dataset.x, PIXELS[rows])
+        assert dataset.y.tolist() == labels
+        assert dataset.num_classes == 4
+    with pytest.raises(DataError, match="holds test, train, not valid"):
+        base.load(Config(dir=str(tmp_path), split="valid"), seed=0)
+
+
+def test_named_columns_words_as_classes_and_clients(tmp_path):
+    content = table(PIXELS, list("cabbac"), "photo", "kind", writer=list("xxyyyx"))
+    write(tmp_path / "a.parquet", content)
+    config = Config(
+        dir=str(tmp_path / "a.parquet"), image_column="photo", label_column="kind",
+        client_column="writer",
+    )  # fmt: skip
+    dataset = base.load(config, seed=0)
+    known = partitions.Given(dataset.owner)
+    partition = partitions.partition(dataset.y, 2, natural.Config(), 0, known)
+
+    assert dataset.y.tolist() == [2, 0, 1, 1, 0, 2]
+    rows = [np.concatenate([getattr(partition, p)[0] for p in ("train", "valid", "test")])]
+    assert sorted(rows[0].tolist()) == [0, 1, 5]
+
+
+def test_grey_images_of_many_sizes(tmp_path):
+    images = [PIXELS[0, :, :, 0], PIXELS[1, :, :6, 0], PIXELS[2]]
+    write(tmp_path / "a.parquet", table(images, [0, 1, 1]))
+
+    with pytest.raises(DataError, match=r"images differ in size; set data\.size"):
+        base.load(Config(dir=str(tmp_path)), seed=0)
+    dataset = base.load(Config(dir=str(tmp_path), size=8), seed=0)
+    assert dataset.x.shape == (3, 8, 8, 1)
+    wanted = Image.fromarray(images[1]).resize((8, 8), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(dataset.x[1, :, :, 0], np.asarray(wanted))
+
+
+def test_texts(tmp_path):
+    write(
+        tmp_path / "train.parquet", pa.table({"text": ["b b a", None, "a c b"], "label": [0, 1, 1]})
+    )
+    dataset = base.load(Config(dir=str(tmp_path), max_length=4, max_words=2), seed=0)
+
+    assert dataset.x.tolist() == [[2, 2, 3, 0], [0] * 4, [3, 1, 2, 0]]
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "expected"),
+    [
+        ({"a": [1], "label": [0]}, {}, "needs data.image_column or text_column; .*: a, label"),
+        ({"text": ["a"]}, {}, "needs data.label_column; there are: text"),
+        ({"text": ["a"], "label": [0]}, {"label_column": "y"}, "label_column=y is no column"),
+        ({"text": ["a"], "label": [0]}, {"client_column": "y"}, "client_column=y is no column"),
+        ({"text": ["a", "b"], "label": [0, -1]}, {}, "holds the label -1, .*data.split"),
+        ({"text": ["a"], "label": [0.5]}, {}, "neither whole numbers nor words"),
+        ({"text": pa.array([], "string"), "label": pa.array([], "int64")}, {}, "no samples"),
+        ({"image": [b"junk"], "label": [0]}, {}, "sample 0 cannot be decoded"),
+        ({"image": [png(PIXELS[0])[:200]], "label": [0]}, {}, "sample 0 cannot be decoded"),
+        ({"image": ["a.png"], "label": [0]}, {}, "sample 0 holds no bytes"),
+    ],
+)  # fmt: skip
+def test_faults_name_the_setting(tmp_path, content, settings, expected):
+    write(tmp_path / "train.parquet", pa.table(content))
+
+    with pytest.raises(DataError, match=expected) as caught:
+        base.load(Config(dir=str(tmp_path), **settings), seed=0)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.cwd().glob("data_cache/hf*"))
+
+
+def test_damaged_and_unlike_files(tmp_path):
+    with pytest.raises(DataError, match=r"must name a folder with \.parquet"):
+        base.load(Config(dir=str(tmp_path)), seed=0)
+    path = tmp_path / "train.parquet"
+    write(path, table(PIXELS, [0] * 6))
+    whole = path.read_bytes()
+    for damaged in (whole[:-10], whole[:50], b"", whole[:100] + bytes(100) + whole[200:]):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"train\.parquet cannot be read|cannot be decoded"):
+            base.load(Config(dir=str(tmp_path)), seed=0)
+    path.write_bytes(whole)
+    write(tmp_path / "zeta.arrow", pa.table({"image": [b""], "other": [0]}))
+    with pytest.raises(DataError, match=r"zeta\.arrow has other columns than train\.parquet"):
+        base.load(Config(dir=str(tmp_path)), seed=0)
+    (tmp_path / "zeta.arrow").write_bytes(b"junk")
+    with pytest.raises(DataError, match=r"zeta\.arrow cannot be read"):
+        base.load(Config(dir=str(tmp_path)), seed=0)
+
+
+def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
+    write(tmp_path / "train.parquet", pa.table({"text": ["a"], "label": [0]}))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+    with pytest.raises(DataError, match="JFL_EXTRAS=data"):
+        base.load(Config(dir=str(tmp_path)), seed=0)

@@ -1,0 +1,141 @@
+import csv
+import io
+import tarfile
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from jfl import experiment, federation
+from jfl.datasets import base, imdb
+from jfl.datasets.imdb import Config
+from jfl.errors import DataError, UsageError
+from jfl.sources import text
+
+# part, class, name -> review; sorted as (test, train), (neg, pos), name
+REVIEWS = {
+    ("train", "pos", "0_9"): "A good, GOOD film!<br /><br />Don't miss it.",
+    ("train", "neg", "3_2"): "Bad. A bad film",
+    ("test", "pos", "1_10"): "good café",
+    ("test", "neg", "0_1"): "it",
+}
+ORDER = sorted(REVIEWS)
+
+
+def test_words():
+    assert text.words("A good, GOOD film!<br />Don't miss_it: café 7/10") == [
+        "a", "good", "good", "film", "don't", "miss", "it", "café", "7", "10",
+    ]  # fmt: skip
+
+
+def test_encode_by_hand():
+    rows, known = text.encode(["b a b c", "a b", "", "d"], max_words=3, max_length=3)
+
+    assert known == ["b", "a", "c"]
+    assert rows.tolist() == [[2, 3, 2], [3, 2, 0], [0, 0, 0], [1, 0, 0]]
+
+
+def write_folder(folder):
+    for (part, kind, name), review in REVIEWS.items():
+        path = folder / part / kind / f"{name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(review, encoding="utf-8")
+    (folder / "train" / "unsup").mkdir()
+    (folder / "train" / "unsup" / "0_0.txt").write_text("no class")
+
+
+def write_tar(path):
+    with tarfile.open(path, "w:gz") as archive:
+        for (part, kind, name), review in {**REVIEWS, ("..", "pos", "9_9"): "slip"}.items():
+            item = tarfile.TarInfo(f"aclImdb/{part}/{kind}/{name}.txt")
+            content = review.encode()
+            item.size = len(content)
+            archive.addfile(item, io.BytesIO(content))
+
+
+def write_csv(path):
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["review", "sentiment"])
+        for key in ORDER:
+            rows.writerow([REVIEWS[key], {"pos": "positive", "neg": "negative"}[key[1]]])
+
+
+def write_parquet(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in ("test", "train", "unsupervised"):
+        keys = [key for key in ORDER if key[0] == part]
+        texts = [REVIEWS[key] for key in keys] or ["no class"]
+        labels = [int(key[1] == "pos") for key in keys] or [-1]
+        table = pa.table({"text": texts, "label": pa.array(labels, pa.int64())})
+        parquet.write_table(table, folder / f"{part}-00000-of-00001.parquet")
+
+
+FORMS = {
+    "folder": lambda place: write_folder(place / "aclImdb"),
+    "archive": lambda place: write_tar(place / "aclImdb_v1.tar.gz"),
+    "csv": lambda place: write_csv(place / "IMDB Dataset.csv"),
+    "parquet": lambda place: write_parquet(place / "plain_text"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_same_samples(form, tmp_path):
+    FORMS[form](tmp_path)
+    dataset = base.load(Config(dir=str(tmp_path), max_words=3, max_length=6), seed=0)
+    wanted, _ = text.encode([REVIEWS[key] for key in ORDER], 3, 6)
+
+    np.testing.assert_array_equal(dataset.x, wanted)
+    assert dataset.x.dtype == np.int32
+    assert dataset.y.tolist() == [0, 1, 0, 1]
+    assert (dataset.num_classes, dataset.title) == (2, "IMDB reviews")
+
+
+def test_settings_of_the_vocabulary_have_entries_of_their_own(tmp_path):
+    write_folder(tmp_path)
+    shapes = {
+        length: base.load(Config(dir=str(tmp_path), max_length=length), seed=0).x.shape[1]
+        for length in (3, 7)
+    }
+
+    assert shapes == {3: 3, 7: 7}
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_models_of_images_say_that_they_take_no_texts(tmp_path, model):
+    write_folder(tmp_path)
+    settings = [f"data={{name: imdb, dir: {tmp_path}}}", f"model={model}", "partition=iid",
+                "algorithm=fedavg", "clients=1"]  # fmt: skip
+    with pytest.raises(UsageError, match=f"imdb holds texts .* model.name={model} takes"):
+        federation.prepare(experiment.load([], settings))
+
+
+def test_faults(tmp_path):
+    with pytest.raises(DataError, match=r"put aclImdb_v1\.tar\.gz there"):
+        base.load(Config(dir=str(tmp_path)), seed=0)
+    path = tmp_path / "a.csv"
+    for content, expected in (
+        ("review,sentiment\nfine,perhaps\n", "sample 1: it must hold columns"),
+        ("text,sentiment\nfine,positive\n", "KeyError"),
+        ("review,sentiment\nfine\n", "sample 1"),
+        ("review,sentiment\nfine,positive\n", "1 of one kind"),
+        ("", "0 of one kind"),
+    ):
+        path.write_text(content)
+        with pytest.raises(DataError, match=expected):
+            base.load(Config(dir=str(path)), seed=0)
+    write_tar(tmp_path / "cut.tar.gz")
+    whole = (tmp_path / "cut.tar.gz").read_bytes()
+    (tmp_path / "cut.tar.gz").write_bytes(whole[:-40])
+    with pytest.raises(DataError, match="cannot be read"):
+        base.load(Config(dir=str(tmp_path / "cut.tar.gz")), seed=0)
+    for table, expected in (
+        ({"text": ["a"], "label": [-1]}, "sample 0 is no text with label 0 or 1"),
+        ({"text": ["a"]}, "must hold text and label"),
+    ):
+        parquet.write_table(pa.table(table), tmp_path / "b.parquet")
+        with pytest.raises(DataError, match=expected):
+            base.load(Config(dir=str(tmp_path / "b.parquet")), seed=0)
+    assert not list(tmp_path.cwd().glob("data_cache/imdb*"))
+    assert imdb.DOWNLOADS[0].name == "aclImdb_v1.tar.gz"
