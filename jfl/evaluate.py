@@ -60,7 +60,7 @@ class Result:
             "nll": float(whole["nll"]),
             "brier": float(whole["brier"]),
             "ece": float(whole["ece"]),
-            "f_ece": float((own_ece * predictions).sum() / max(predictions.sum(), 1)),
+            "f_ece": float((own_ece * predictions).sum() / (predictions.sum() or np.nan)),
             "mce": float(whole["mce"]),
             "not_finite": int(pooled["not_finite"]),
         }
