@@ -118,7 +118,8 @@ def test_none_of_them_leaves_a_folder(refusals, place):
 
 
 def test_the_shell_gets_the_code(tmp_path):
-    done = jfl("train", "tiny_fomo", "data.on_missing=error", cwd=tmp_path)
+    nowhere = "data.dir=nowhere"  # a folder that is named is searched alone; nothing is downloaded
+    done = jfl("train", "tiny_fomo", "data.on_missing=error", nowhere, cwd=tmp_path)
 
     assert done.code == 3
     assert done.out == ""
