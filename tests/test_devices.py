@@ -13,14 +13,14 @@ PLANS = {
     "3 devices": ["plan.devices=3"],
     "2 devices": ["plan.devices=2"],
     "1 device": ["plan.devices=1"],
-    "device store": ["plan.devices=4", "plan.store=device"],
+    "device store": ["plan.devices=3", "plan.store=device"],
     "ring": ["plan.devices=3", "plan.peers=ring"],
     "vmap on 2": ["plan.devices=2", "plan.loop=vmap", "plan.block=2"],
 }
-# 20 clients are spread evenly or not, and three clients leave devices idle or not
+# the uneven ones; each takes seconds to compile, so the others are left to the slow tests
 QUICK = {
-    "all": ["4 devices", "3 devices", "1 device", "device store"],
-    "three": ["4 devices", "1 device", "vmap on 2"],
+    "all": ["3 devices", "1 device", "device store"],
+    "three": ["4 devices", "1 device"],
 }
 
 
@@ -56,15 +56,7 @@ def choices(run: Path) -> list[tuple]:
     return [(r["cohort"], r["candidate_ids"], r["peers_used"]) for r in journal(run)]
 
 
-@pytest.mark.parametrize(
-    ("cohort", "plan"),
-    [
-        ("all", "3 devices"),
-        ("all", "4 devices"),
-        ("three", "4 devices"),
-        ("three", "vmap on 2"),  # sums in another order too, and stays as close
-    ],
-)
+@pytest.mark.parametrize(("cohort", "plan"), [("all", "3 devices"), ("three", "4 devices")])
 def test_how_clients_are_spread_does_not_change_the_result(runs, cohort, plan):
     one, spread = runs[cohort]["1 device"], runs[cohort][plan]
 
@@ -84,7 +76,7 @@ def test_nor_in_the_plans_left_out_above(runs, cohort, tmp_path):
 
 
 def test_where_idle_clients_are_kept_changes_no_bit(runs):
-    host, device = runs["all"]["4 devices"], runs["all"]["device store"]
+    host, device = runs["all"]["3 devices"], runs["all"]["device store"]
 
     assert '"store": "host"' in (host / "plan.json").read_text()
     assert '"store": "device"' in (device / "plan.json").read_text()
@@ -93,8 +85,7 @@ def test_where_idle_clients_are_kept_changes_no_bit(runs):
 
 
 def test_the_plans_and_cohorts_were_as_they_are_called(runs):
-    for cohort, size in (("all", 20), ("three", 3)):
-        for plan, count in (("4 devices", 4), ("1 device", 1)):
-            assert f'"devices": {count}' in (runs[cohort][plan] / "plan.json").read_text()
+    for cohort, size, spread in (("all", 20, "3 devices"), ("three", 3, "4 devices")):
+        for plan in (spread, "1 device"):
+            assert f'"devices": {plan[0]}' in (runs[cohort][plan] / "plan.json").read_text()
             assert {len(r["cohort"]) for r in journal(runs[cohort][plan])} == {size}
-    assert '"loop": "vmap"' in (runs["three"]["vmap on 2"] / "plan.json").read_text()

@@ -14,11 +14,13 @@ from jfl import tree
 from jfl.algorithms import fedfomo
 from jfl.algorithms.base import Peers, RoundData
 from jfl.algorithms.fedfomo import LOWEST, Config
+from jfl.clients.base import Client
 from jfl.clients.data import Rows
 from jfl.federation import Federation
 from tests import federations
 
 N, M = 6, 3
+loss = jax.jit(Client.loss)
 
 
 def peers_of(models: dict, index: list[list[int]], valid: list[list[bool]] | None = None) -> Peers:
@@ -107,7 +109,7 @@ def test_a_weight_is_the_gain_per_unit_of_distance(ready: Federation, distance: 
         rows = Rows(jnp.int32(start), jnp.int32(count))
         own = tree.take(reference, jnp.array(client))
         other = tree.take(candidates, jnp.array(2 * client + slot))
-        losses = [ready.client.loss(model, ready.samples, rows) for model in (own, other)]
+        losses = [loss(ready.client, model, ready.samples, rows) for model in (own, other)]
         pairs = zip(jax.tree.leaves(own), jax.tree.leaves(other), strict=True)
         apart = np.concatenate([np.ravel(a - b) for a, b in pairs]).astype(np.float64)
         divisor = {
@@ -157,7 +159,7 @@ def test_of_two_equally_far_the_better_gets_more(ready: Federation) -> None:
     reference = models(ready, 1, 0.1)
     own = jax.tree.map(lambda leaf: leaf[0], reference)
     rows = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), ready.rows["valid"])
-    slope = jax.grad(lambda p: ready.client._loss(p, *at(ready, rows), None))(own)
+    slope = jax.jit(jax.grad(ready.client._loss))(own, *at(ready, rows), None)
     both = jax.tree.map(lambda w, g: jnp.stack([w - 0.05 * g, w + 0.05 * g]), own, slope)
     down, up = weights(ready, reference, peers_of(both, [[0, 1]]))[0]
     assert down > 0 > up
@@ -291,7 +293,7 @@ def test_the_effective_number_of_candidates_is_at_most_the_cohort() -> None:
     algorithm = fedfomo.build(Config(num_candidates=5), 20, 4)
     state = algorithm.init({"w": jnp.zeros(2)}, 20)
     shared = state.shared | {"uploaded": jnp.ones(20, bool)}
-    assert algorithm.needs(shared, jax.random.key(0)).peers.shape == (4, 4)
+    assert jax.eval_shape(algorithm.needs, shared, jax.random.key(0)).peers.shape == (4, 4)
 
 
 @pytest.mark.parametrize(

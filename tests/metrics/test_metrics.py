@@ -114,8 +114,9 @@ def test_clients_without_a_finite_prediction_have_no_part_in_the_calibration_err
 
 def test_summary_over_samples_over_clients_and_the_worst_tenth() -> None:
     def client(samples: int, correct: int) -> dict:
-        labels = jnp.where(jnp.arange(samples) < correct, 0, 1)
-        return measured(jnp.tile(jnp.array([[9.0, 0.0]]), (samples, 1)), labels)
+        places = np.arange(30)
+        labels = jnp.asarray(np.where(places < correct, 0, 1))
+        return measured(jnp.tile(jnp.array([[9.0, 0.0]]), (30, 1)), labels, places < samples)
 
     counts = [(10, 9), (30, 30), (4, 1)] + [(2, 2)] * 17
     each = [client(*count) for count in counts]
