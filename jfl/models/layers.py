@@ -30,7 +30,7 @@ class Dense(nnx.Module):
 
 
 class Conv(nnx.Module):
-    """A 2-D convolution of NHWC images; `kernel` [kh, kw, in, out], `bias` [out].
+    """A 2-D convolution of NHWC images; `kernel` [kh, kw, in, out], `bias` [out] if there is one.
 
     `native` is XLA's convolution. `slices` lays shifted copies of the image side by side and
     multiplies once: on a CPU XLA has no fast convolution inside `scan` or `map`, but a fast matmul.
@@ -44,18 +44,20 @@ class Conv(nnx.Module):
         *,
         stride: int = 1,
         padding: int = 0,
+        bias: bool = True,
         init: Init,
         lowering: Lowering,
         rngs: nnx.Rngs,
     ):
-        self.kernel, self.bias = initialise((size, size, inputs, outputs), init, rngs)
+        self.kernel, drawn = initialise((size, size, inputs, outputs), init, rngs)
+        self.bias = drawn if bias else None
         self.stride, self.padding = stride, padding
         self.convolve = {"native": _native, "slices": _slices}[lowering]
 
     def __call__(self, x: Float[Array, "B H W i"]) -> Float[Array, "B h w o"]:
         """Convolves; h = (H + 2 padding - kh) // stride + 1."""
         y = self.convolve(x, self.kernel[...], self.stride, self.padding)
-        return y + jnp.broadcast_to(self.bias[...], y.shape)
+        return y if self.bias is None else y + jnp.broadcast_to(self.bias[...], y.shape)
 
 
 def _native(x: Array, kernel: Array, stride: int, padding: int) -> Array:
@@ -83,6 +85,42 @@ def _shifted(x: Array, size: int, stride: int, axis: int) -> Array:
     last = x.shape[axis] - size + 1
     views = [lax.slice_in_dim(x, i, i + last, stride, axis) for i in range(size)]
     return jnp.concatenate(views, axis=-1)
+
+
+class GroupNorm(nnx.Module):
+    """Normalises each sample over groups of channels; `scale` [C], `bias` [C].
+
+    Source: Wu and He, "Group Normalization", ECCV 2018.
+    """
+
+    def __init__(self, channels: int, groups: int):
+        self.scale = nnx.Param(jnp.ones(channels))
+        self.bias = nnx.Param(jnp.zeros(channels))
+        self.groups = groups
+
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        """Normalises in float32, with PyTorch's epsilon of 1e-5."""
+        grouped = x.astype(jnp.float32).reshape(*x.shape[:-1], self.groups, -1)
+        mean = grouped.mean(axis=(1, 2, 4), keepdims=True)
+        variance = jnp.square(grouped - mean).mean(axis=(1, 2, 4), keepdims=True)
+        normal = ((grouped - mean) * lax.rsqrt(variance + 1e-5)).reshape(x.shape)
+        scale, bias = (
+            jnp.broadcast_to(p[...].astype(jnp.float32), x.shape) for p in (self.scale, self.bias)
+        )
+        return (normal * scale + bias).astype(x.dtype)
+
+
+def overlapping_max_pool(
+    x: Float[Array, "B H W C"], size: int, stride: int, padding: int
+) -> Float[Array, "B h w C"]:
+    """Returns maxima of size x size windows, `stride` apart; equal maxima as in `max_pool`."""
+    pads = [(0, 0), (padding, padding), (padding, padding), (0, 0)]
+    x = jnp.pad(x, pads, constant_values=-jnp.inf)
+    for axis in (2, 1):
+        last = x.shape[axis] - size + 1
+        views = [lax.slice_in_dim(x, i, i + last, stride, axis) for i in range(size)]
+        x = functools.reduce(_first_max, views)
+    return x
 
 
 def max_pool(x: Float[Array, "B H W C"], size: int) -> Float[Array, "B h w C"]:
