@@ -16,6 +16,10 @@ COMMANDS = {
     "train": ("jfl.commands.train:train", "Train a federation from yaml configs."),
     "eval": ("jfl.commands.eval:evaluate", "Measure each client's own model on its test data."),
     "inspect": ("jfl.commands.inspect:inspect", "Look into a run: tree, shapes, clients."),
+    "runs": ("jfl.commands.runs:runs", "List runs: state, round, accuracy, time left."),
+    "logs": ("jfl.commands.runs:logs", "Show what a run says; -f follows it."),
+    "stop": ("jfl.commands.runs:stop", "Stop a run after its round, saved."),
+    "doctor": ("jfl.commands.doctor:doctor", "Say what this machine has, and what is wrong."),
     "data": ("jfl.commands.data:data", "List, prepare, show and verify data sets."),
     "list": ("jfl.commands.list:list_plugins", "List algorithms, models, data sets, partitions."),
 }

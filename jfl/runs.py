@@ -16,6 +16,7 @@ import jax
 from rich.panel import Panel
 
 from jfl import config as configs
+from jfl import detach
 from jfl import experiment as experiments
 from jfl import federate
 from jfl import folder as folders
@@ -72,6 +73,7 @@ def start(
     with folder.held():
         screen.keep_log(path / "log.txt")
         screen.say(f"run folder: {path}")
+        detach.announce(str(path))
         return _train(federation, folder, screen, clock, None)
 
 
@@ -118,6 +120,7 @@ def resume(
         last = _last_good(folder, screen)
         if dry_run:
             return _dry_summary(federation, 0), 0
+        detach.announce(path)
         with folders.writing(folder.path, ROOM):
             # a resume that is itself interrupted must know what this one was asked for
             write_text(folder.path / "config.yaml", configs.dump(experiment))

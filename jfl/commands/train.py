@@ -1,6 +1,7 @@
 """`jfl train`: configs -> a run folder with a trained, checkpointed, evaluated federation."""
 
 import json
+import sys
 from typing import Any
 
 import click
@@ -24,6 +25,7 @@ Examples:
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Same as KEY=VALUE.")
 @click.option("--resume", metavar="RUN", help="Go on from a run folder's last good checkpoint.")
 @click.option("--replan", is_flag=True, help="With --resume: let the plan change; bits may too.")
+@click.option("--detach", is_flag=True, help="Run in the background; see jfl runs, logs, stop.")
 @click.option("--dry-run", is_flag=True, help="Say what would run, and how; train nothing.")
 @options.out
 @options.data_dir
@@ -44,6 +46,8 @@ def train(words: tuple[str, ...], **flags: Any) -> int:
     settings = options.data_settings(flags)
     changes += [f"data.{key}={json.dumps(value)}" for key, value in settings.items()]
     runs.check_arguments(names, flags["resume"], replan=flags["replan"])
+    if flags["detach"]:
+        return _in_background(as_json=flags["as_json"])
     screen = Screen(stderr=flags["as_json"])
     shared = {"device": flags["device"], "dry_run": flags["dry_run"]}
     if flags["resume"]:
@@ -55,3 +59,16 @@ def train(words: tuple[str, ...], **flags: Any) -> int:
     if flags["as_json"]:
         answer(summary)
     return code
+
+
+def _in_background(*, as_json: bool) -> int:
+    from jfl import detach
+
+    started = detach.train([word for word in sys.argv[1:] if word != "--detach"])
+    if started["code"]:
+        return started["code"]
+    click.echo(f"run folder: {started['run']} (process {started['pid']})", err=as_json)
+    click.echo(f"follow it with: jfl logs {started['run']} -f", err=as_json)
+    if as_json:
+        answer(started)
+    return 0

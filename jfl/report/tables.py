@@ -39,5 +39,37 @@ def client_table(per_client: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
+def runs_table(runs: Sequence[Mapping[str, Any]]) -> Table:
+    """Returns one row per run."""
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    table.add_column("run", overflow="fold")
+    table.add_column("state")
+    table.add_column("algorithm")
+    for name in ("round", "accuracy", "left", "memory"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for run in runs:
+        accuracy, left, memory = run["test_accuracy"], run["seconds_left"], run["peak_rss_mb"]
+        table.add_row(
+            run["run"] + (f"\n  digits, not {run['data']}" if run["embedded"] else ""),
+            run["state"] + (f" ({run['pid']})" if run["pid"] else ""),
+            run["algorithm"],
+            f"{run['round']}/{run['rounds']}",
+            "-" if accuracy is None else f"{accuracy:.2%}",
+            "-" if left is None else f"{left:.0f} s",
+            "-" if memory is None else f"{memory:.0f} MB",
+        )
+    return table
+
+
+def pairs_table(pairs: Sequence[tuple[str, str]]) -> Table:
+    """Returns names and what there is to say of them."""
+    table = Table(show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, words in pairs:
+        table.add_row(name, words)
+    return table
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
