@@ -1,6 +1,5 @@
-"""A run folder: what lies in it, written whole, read with checks, held by one process at a time."""
+"""A run folder: what lies in it, written whole, read with checks."""
 
-import fcntl
 import json
 import os
 import platform
@@ -83,23 +82,6 @@ class RunFolder:
             return parse((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{self.path / name} cannot be read: {error}") from error
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Holds the folder against other processes; the hold ends with the process.
-
-        Raises:
-            UsageError: another process trains this run.
-        """
-        with (self.path / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                pid = self.status["pid"]
-                raise UsageError(
-                    f"{self.path} is being trained by process {pid}; wait for it or stop it"
-                ) from error
-            yield
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Runs as seen from outside, from their files: state, progress, and how to stop one."""
 
-import fcntl
 import json
 import os
 import signal
@@ -13,8 +12,8 @@ import numpy as np
 
 from jfl.config import parse_yaml
 from jfl.errors import UsageError
-from jfl.report.journal import Journal
-from jfl.report.summary import last_evaluation
+from jfl.hold import holder
+from jfl.report.journal import Journal, last_evaluation
 
 POLL = 0.2  # seconds between looks
 
@@ -25,51 +24,60 @@ def find(out: Path) -> list[Path]:
     return sorted(found, key=lambda path: (path / "config.yaml").stat().st_mtime)
 
 
-def is_held(run: Path) -> bool:
-    """Tells whether a process trains the run; the hold ends with the process, however it ends."""
-    try:
-        with (run / ".lock").open("r") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-
-
 def describe(run: Path) -> dict[str, Any]:
     """Returns state, algorithm, round, accuracy, time left, pid and memory of a run.
 
     Raises:
-        UsageError: the folder is not a run.
+        UsageError: the folder is not a run, or its files are damaged.
     """
     if not (run / "config.yaml").is_file():
         raise UsageError(f"{run} is not a run folder: it has no config.yaml")
-    config = parse_yaml((run / "config.yaml").read_text(encoding="utf-8"), str(run))
-    status = _status(run)
-    state = status.get("state", "unknown")
-    held = is_held(run)
-    if state in ("starting", "running") and not held:
-        state = "died"
+    pid = holder(run)
+    try:
+        config = parse_yaml((run / "config.yaml").read_text(encoding="utf-8"), str(run))
+        status = json.loads((run / "status.json").read_text(encoding="utf-8"))
+        known = {
+            "algorithm": config["algorithm"]["name"],
+            "data": config["data"]["name"],
+            "embedded": config["data"]["embedded"],
+            "rounds": config["rounds"],
+            "state": _state(status["state"], held=pid is not None),
+            "error": status.get("error"),
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{run} is damaged: {error!r}") from error
     journal = Journal(run)
     records, timing = journal.records(), journal.timing()
     done = max((record["round"] for record in records), default=0)
-    seconds = [row["seconds"] for row in timing[1:] or timing]
-    left = float(np.median(seconds)) * (config["rounds"] - done) if seconds and held else None
-    return {
+    seconds = [row["seconds"] for row in timing[1:] or timing]  # the first round compiles
+    left = float(np.median(seconds)) * (known["rounds"] - done) if seconds and pid else None
+    return known | {
         "run": str(run),
-        "state": state,
-        "algorithm": config["algorithm"]["name"],
-        "data": config["data"]["name"],
-        "embedded": bool(config["data"].get("embedded")),
         "round": done,
-        "rounds": config["rounds"],
         "test_accuracy": last_evaluation(records).get("test_accuracy"),
         "seconds_left": None if left is None else round(left, 1),
-        "pid": status.get("pid") if held else None,
+        "pid": pid or None,
         "peak_rss_mb": max((row["peak_rss_mb"] for row in timing), default=None),
-        "error": status.get("error"),
     }
+
+
+def survey(out: Path) -> list[dict[str, Any]]:
+    """Returns `describe` of every run below a folder, oldest first; of a damaged one, its error."""
+    return [_described(run) for run in find(out)]
+
+
+def _described(run: Path) -> dict[str, Any]:
+    try:
+        return describe(run)
+    except UsageError as error:
+        return {"run": str(run), "state": "damaged", "error": str(error)}
+
+
+def _state(said: str, *, held: bool) -> str:
+    """Returns the state a run is in, given what it said last."""
+    if held:
+        return "running" if said == "running" else "starting"
+    return "died" if said in ("starting", "running") else said
 
 
 def follow(run: Path, lines: int, *, on: bool) -> Iterator[str]:
@@ -84,10 +92,10 @@ def follow(run: Path, lines: int, *, on: bool) -> Iterator[str]:
     with path.open(encoding="utf-8", errors="replace") as log:
         yield from log.read().splitlines()[-lines:] if lines else ()
         while on:
-            held = is_held(run)  # asked first: what was said before the end is still read
+            ended = holder(run) is None  # asked first, so that the last words are read too
             text = log.read()
             yield from text.splitlines()
-            if not held:
+            if ended:
                 return
             time.sleep(POLL)
 
@@ -105,9 +113,12 @@ def stop(run: Path, timeout: float, *, now: bool) -> dict[str, Any]:
     pid = before["pid"]
     if pid is None:
         raise UsageError(f"{run} does not run: it is {before['state']}")
-    os.kill(pid, signal.SIGKILL if now else signal.SIGTERM)
+    try:
+        os.kill(pid, signal.SIGKILL if now else signal.SIGTERM)
+    except PermissionError as error:
+        raise UsageError(f"{run} is trained by process {pid} of another user") from error
     until = time.monotonic() + timeout
-    while is_held(run):
+    while holder(run) is not None:
         if time.monotonic() > until:
             raise UsageError(
                 f"{run} (process {pid}) still saves its round after {timeout:.0f} s; wait, or give "
@@ -115,10 +126,3 @@ def stop(run: Path, timeout: float, *, now: bool) -> dict[str, Any]:
             )
         time.sleep(POLL)
     return describe(run)
-
-
-def _status(run: Path) -> dict[str, Any]:
-    try:
-        return json.loads((run / "status.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}

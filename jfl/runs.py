@@ -16,9 +16,8 @@ import jax
 from rich.panel import Panel
 
 from jfl import config as configs
-from jfl import detach
+from jfl import detach, federate
 from jfl import experiment as experiments
-from jfl import federate
 from jfl import folder as folders
 from jfl import mesh as meshes
 from jfl.checkpoint import check_space, needed_bytes
@@ -27,6 +26,7 @@ from jfl.errors import CheckpointError, DataError, UsageError
 from jfl.experiment import Experiment
 from jfl.federation import Federation, prepare
 from jfl.folder import RunFolder
+from jfl.hold import hold
 from jfl.report import summary, tables
 from jfl.report.journal import Journal, new_folder, plain, write_text
 from jfl.report.progress import RunProgress
@@ -70,7 +70,7 @@ def start(
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
         raise
-    with folder.held():
+    with hold(path):
         screen.keep_log(path / "log.txt")
         screen.say(f"run folder: {path}")
         detach.announce(str(path))
@@ -110,7 +110,7 @@ def resume(
             raise UsageError(f"{there}; {folders.REPLAN}") from error
         folders.check_plan(plan)
     clock = CompileClock()
-    with folder.held():
+    with hold(folder.path):
         if not dry_run:
             screen.keep_log(folder.path / "log.txt")
         federation = prepare(experiment, folder.partition, plan)

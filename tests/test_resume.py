@@ -1,4 +1,3 @@
-import fcntl
 import json
 import os
 import random
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jfl import hold
 from tests.command_line import (
     ROUNDS,
     SMALL,
@@ -179,10 +179,7 @@ def test_other_settings_are_refused(tmp_path):
 
 def test_a_run_that_is_being_trained_is_left_alone(tmp_path):
     run = copied(tmp_path, saved=(11,))
-    status = json.loads((run / "status.json").read_text()) | {"pid": os.getpid()}
-    (run / "status.json").write_text(json.dumps(status))
-    with (run / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with hold.hold(run):
         done = warm("train", "--resume", str(run), cwd=tmp_path)
 
     assert done.code == 2

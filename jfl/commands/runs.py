@@ -31,11 +31,13 @@ def runs(out: str, **flags: Any) -> None:
     from jfl.report.screen import Screen
 
     screen = Screen(stderr=flags["as_json"])
-    found = [overview.describe(run) for run in overview.find(Path(out))]
+    found = overview.survey(Path(out))
     if found:
         screen.say(f"runs in {out}:")
         shown = [item | {"run": str(Path(item["run"]).relative_to(out))} for item in found]
         screen.say(tables.runs_table(shown))
+        if any(item.get("embedded") for item in found):
+            screen.say("* on the embedded digits, not on the data set asked for")
     else:
         screen.say(f"there are no runs in {out}")
     if flags["as_json"]:

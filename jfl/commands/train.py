@@ -46,7 +46,7 @@ def train(words: tuple[str, ...], **flags: Any) -> int:
     settings = options.data_settings(flags)
     changes += [f"data.{key}={json.dumps(value)}" for key, value in settings.items()]
     runs.check_arguments(names, flags["resume"], replan=flags["replan"])
-    if flags["detach"]:
+    if flags["detach"] and not flags["dry_run"]:
         return _in_background(as_json=flags["as_json"])
     screen = Screen(stderr=flags["as_json"])
     shared = {"device": flags["device"], "dry_run": flags["dry_run"]}
@@ -64,11 +64,11 @@ def train(words: tuple[str, ...], **flags: Any) -> int:
 def _in_background(*, as_json: bool) -> int:
     from jfl import detach
 
-    started = detach.train([word for word in sys.argv[1:] if word != "--detach"])
-    if started["code"]:
-        return started["code"]
-    click.echo(f"run folder: {started['run']} (process {started['pid']})", err=as_json)
-    click.echo(f"follow it with: jfl logs {started['run']} -f", err=as_json)
-    if as_json:
-        answer(started)
-    return 0
+    started = detach.start([word for word in sys.argv[1:] if word != "--detach"])
+    if started["run"]:
+        click.echo(
+            f"process {started['pid']}; see jfl runs, jfl logs {started['run']} -f", err=True
+        )
+        if as_json:
+            answer({key: started[key] for key in ("run", "pid")})
+    return started["code"]

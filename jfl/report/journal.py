@@ -7,7 +7,7 @@ for byte, to that of one that ran through. `timing.jsonl` holds what depends on 
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,13 @@ class Journal:
                 record = json.loads(line)
             except ValueError:  # torn by a kill, or the empty end of the file
                 continue
-            yield record
+            if isinstance(record, dict) and "round" in record:
+                yield record
+
+
+def last_evaluation(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Returns the newest record that holds an evaluation, or an empty one."""
+    return next((r for r in reversed(records) if "test_accuracy" in r), {})
 
 
 def plain(value: Any) -> Any:

@@ -9,12 +9,7 @@ from typing import Any
 import numpy as np
 
 from jfl.report import pictures
-from jfl.report.journal import Journal, write_text
-
-
-def last_evaluation(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Returns the newest record that holds an evaluation, or an empty one."""
-    return next((r for r in reversed(records) if "test_accuracy" in r), {})
+from jfl.report.journal import Journal, last_evaluation, write_text
 
 
 def summarise(folder: Path) -> dict[str, Any]:

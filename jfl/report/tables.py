@@ -40,25 +40,38 @@ def client_table(per_client: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def runs_table(runs: Sequence[Mapping[str, Any]]) -> Table:
-    """Returns one row per run."""
-    table = Table(header_style="bold", box=None, pad_edge=False)
+    """Returns one row per run; of a damaged one, only where it is. A star: on embedded digits."""
+    table = Table(header_style="bold", box=None, pad_edge=False, collapse_padding=True)
     table.add_column("run", overflow="fold")
     table.add_column("state")
-    table.add_column("algorithm")
+    table.add_column("algorithm", no_wrap=True)
     for name in ("round", "accuracy", "left", "memory"):
         table.add_column(name, justify="right", no_wrap=True)
     for run in runs:
+        if "round" not in run:
+            table.add_row(run["run"], run["state"])
+            continue
         accuracy, left, memory = run["test_accuracy"], run["seconds_left"], run["peak_rss_mb"]
         table.add_row(
-            run["run"] + (f"\n  digits, not {run['data']}" if run["embedded"] else ""),
+            run["run"] + (" *" if run["embedded"] else ""),
             run["state"] + (f" ({run['pid']})" if run["pid"] else ""),
             run["algorithm"],
             f"{run['round']}/{run['rounds']}",
             "-" if accuracy is None else f"{accuracy:.2%}",
-            "-" if left is None else f"{left:.0f} s",
+            "-" if left is None else duration(left),
             "-" if memory is None else f"{memory:.0f} MB",
         )
     return table
+
+
+def duration(seconds: float) -> str:
+    """Returns a time in the two units a person would say it in."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def pairs_table(pairs: Sequence[tuple[str, str]]) -> Table:
