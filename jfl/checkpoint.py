@@ -191,9 +191,7 @@ class Checkpoints:
         leaves = tree.paths(self._metadata(round_number))
         return {path: (tuple(leaf.shape), str(leaf.dtype)) for path, leaf in leaves.items()}
 
-    def read_clients(
-        self, round_number: int, name: str, ids: Int[np.ndarray, " K"] | None
-    ) -> dict[str, Any]:
+    def read_clients(self, round_number: int, name: str, ids: Int[np.ndarray, " K"] | None) -> Any:
         """Reads one entry for some clients only; the rest of the file is not touched.
 
         Args:

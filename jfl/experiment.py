@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
@@ -80,6 +81,8 @@ class Experiment(Section):
     checkpoint: checkpoints.Config = checkpoints.Config()
     plan: plans.Config = plans.Config()
     memory: Memory = Memory()
+    plugins: tuple[str, ...] = ()
+    """Folders with algorithms, data sets, models, partitions of your own: docs/extending.md."""
 
     @property
     def cohort_size(self) -> int:
@@ -87,7 +90,7 @@ class Experiment(Section):
         return max(1, int(self.clients * self.participation + 1e-9))
 
 
-RESUMABLE = ("rounds", "evaluate.", "checkpoint.", "data.cache")
+RESUMABLE = ("rounds", "evaluate.", "checkpoint.", "data.cache", "plugins")
 """Keys (or starts of keys) that may change when a run is resumed."""
 
 
@@ -99,8 +102,9 @@ def load(names: Sequence[str], overrides: Iterable[str] = ()) -> Experiment:
     Raises:
         UsageError: the first thing wrong.
     """
-    given = _layered(config.read([name]) for name in names)
-    changes = _layered(config.parse_overrides([word]) for word in overrides)
+    read = [_with_plugins(config.read([name]), config.config_path(name).parent) for name in names]
+    words = [_with_plugins(config.parse_overrides([word]), Path()) for word in overrides]
+    given, changes = _layered(read), _layered(words)
     stand_in = given.pop("embedded", {})
     if not isinstance(stand_in, dict):
         raise UsageError("config: embedded must be a section of settings")
@@ -110,6 +114,31 @@ def load(names: Sequence[str], overrides: Iterable[str] = ()) -> Experiment:
         content = _layered([given, stand_in, changes, {"data": {"embedded": True}}])
         experiment = config.check(Experiment, config.resolve(content))
     return experiment
+
+
+def saved(path: Path, overrides: Iterable[str] = ()) -> Experiment:
+    """Loads the resolved config of a run folder, with changes.
+
+    Raises:
+        UsageError: the first thing wrong.
+    """
+    content = config.merge(config.read([str(path)]), config.parse_overrides(overrides))
+    content = _with_plugins(content, Path())
+    return config.check(Experiment, config.resolve(content))
+
+
+def _with_plugins(content: dict[str, Any], beside: Path) -> dict[str, Any]:
+    """Adds the plugins some settings name, and makes the paths of their folders absolute."""
+    folders = content.get("plugins")
+    if folders is None:
+        return content
+    folders = [folders] if isinstance(folders, str) else folders
+    if not isinstance(folders, list) or not all(isinstance(item, str) for item in folders):
+        raise UsageError("config: plugins must be a list of folders, such as [./my_methods]")
+    paths = [(beside / Path(folder).expanduser()).resolve() for folder in folders]
+    for path in paths:
+        plugins.add(path)
+    return content | {"plugins": [str(path) for path in paths]}
 
 
 def _layered(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:

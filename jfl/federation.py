@@ -142,9 +142,7 @@ def prepare(
             dataset.y, experiment.clients, experiment.partition, experiment.seed, given
         )
     notes += partition.notes
-    algorithm = plugins.load("algorithm", experiment.algorithm.name).build(
-        experiment.algorithm, experiment.clients, experiment.cohort_size
-    )
+    algorithm = algorithm_of(experiment)
     plan = plan or _choose_plan(experiment, dataset, partition, algorithm)
     mesh = meshes.make(plan.devices)
     plan = replace(plan, mesh=mesh)
@@ -159,6 +157,12 @@ def prepare(
     return Federation(
         experiment, dataset, partition, model, client, algorithm, tuple(notes), samples, rows
     )
+
+
+def algorithm_of(experiment: Experiment) -> Algorithm:
+    """Builds the algorithm a config names."""
+    module = plugins.load("algorithm", experiment.algorithm.name)
+    return module.build(experiment.algorithm, experiment.clients, experiment.cohort_size)
 
 
 def _fitted(dataset: Dataset, experiment: Experiment, notes: list[str]) -> Dataset:

@@ -14,6 +14,7 @@ import jax
 
 from jfl import config as configs
 from jfl import experiment as experiments
+from jfl import plugins
 from jfl.checkpoint import Checkpoints
 from jfl.clients import plan as plans
 from jfl.clients.plan import Plan
@@ -45,7 +46,7 @@ class RunFolder:
     @property
     def experiment(self) -> Experiment:
         """The resolved config the run was started with."""
-        return configs.load(Experiment, [str(self.path / "config.yaml")])
+        return experiments.saved(self.path / "config.yaml")
 
     @property
     def plan(self) -> Plan:
@@ -146,6 +147,7 @@ def _environment(federation: Federation) -> dict[str, Any]:
         "versions": {name: metadata.version(name) for name in PACKAGES},
         "devices": [str(device.device_kind) for device in jax.devices()],
         "git": _git_commit(),
+        "plugins": plugins.fingerprint(),
         "data": data_record(federation),
         "parameters": federation.model_bytes // 4,
     }
@@ -189,8 +191,9 @@ def changed_experiment(folder: RunFolder, changes: Sequence[str]) -> Experiment:
     Raises:
         UsageError: a change to anything but rounds, evaluate and checkpoint.
     """
-    saved = folder.experiment
-    wanted = configs.load(Experiment, [str(folder.path / "config.yaml")], changes)
+    moved = [word for word in changes if word.startswith("plugins=")]
+    saved = experiments.saved(folder.path / "config.yaml", moved)
+    wanted = experiments.saved(folder.path / "config.yaml", changes)
     fixed = [
         key
         for key in experiments.changed_keys(saved, wanted)

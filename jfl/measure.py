@@ -100,7 +100,7 @@ def params_sha256(federation: Federation, checkpoints: Checkpoints, number: int)
 
     def read(path: str) -> Iterator[np.ndarray]:
         for ids in blocks if entry else [None]:
-            yield checkpoints.read_clients(number, prefix + path, ids)  # pyright: ignore
+            yield checkpoints.read_clients(number, prefix + path, ids)
 
     return tree.sha256(models, read)
 

@@ -16,7 +16,7 @@ import jax
 from rich.panel import Panel
 
 from jfl import config as configs
-from jfl import detach, federate
+from jfl import detach, federate, plugins
 from jfl import experiment as experiments
 from jfl import folder as folders
 from jfl import mesh as meshes
@@ -116,6 +116,8 @@ def resume(
         federation = prepare(experiment, folder.partition, plan)
         if federation.dataset.sha256 != folder.environment["data"]["sha256"]:
             raise DataError(f"the data of {path} have changed since it started; put back the old")
+        if plugins.fingerprint() != folder.environment.get("plugins", {}):
+            screen.say("warning: the plugins have changed since the run started")
         _introduce(federation, screen)
         last = _last_good(folder, screen)
         if dry_run:

@@ -20,6 +20,9 @@ import jax
 import matplotlib
 import pytest
 
+from jfl import plugins
+from jfl.errors import UsageError
+
 matplotlib.use("agg")  # there is no display
 
 jax.config.update("jax_platforms", "cpu")
@@ -43,8 +46,25 @@ hypothesis.settings.load_profile("jfl")
 COMPILED = "JFL_TESTS_COMPILED"  # the folder in which the workers of a session share programs
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the option that tests plugins from outside."""
+    parser.addoption(
+        "--plugins",
+        dest="outside",
+        metavar="DIR",
+        help="let the conformance tests look at the plugins of this folder only",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Lets all workers of a session compile each program once between them."""
+    """Adds the plugins from outside; lets all workers compile each program once between them."""
+    if config.option.outside:
+        folder = Path(config.option.outside)
+        install_import_hook([folder.resolve().name], "beartype.beartype")
+        try:
+            plugins.add(folder)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from error
     if not hasattr(config, "workerinput"):
         os.environ[COMPILED] = tempfile.mkdtemp(prefix="jfl-tests-compiled-")
     jax.config.update("jax_compilation_cache_dir", os.environ[COMPILED])

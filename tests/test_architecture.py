@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import jfl
-from jfl import plugins
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("jfl/**/*.py"), *ROOT.glob("interop/**/*.py")])
@@ -103,21 +102,3 @@ def test_readme_and_changelog_links_lead_somewhere() -> None:
     for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text()):
             assert target.startswith("http") or (ROOT / target).exists(), f"{name}: {target}"
-
-
-def test_algorithms_leave_the_mapping_to_the_plan() -> None:
-    for path in (ROOT / "jfl/algorithms").glob("*.py"):
-        calls = re.findall(r"jax\.(?:vmap|pmap|shard_map|lax\.scan)\b.*", path.read_text())
-        # one key for each client is not work done for each client
-        assert all("fold_in(key, client)" in call for call in calls), f"{path.name}: {calls}"
-
-
-@pytest.mark.parametrize("section", plugins.FOLDERS)
-def test_every_plugin_has_a_summary_a_source_and_a_config(section: str) -> None:
-    for name in plugins.names(section):
-        module = plugins.load(section, name)
-        assert plugins.summary(module).endswith("."), name
-        assert len(plugins.summary(module)) <= 100, name
-        assert module.Config.model_fields["name"].default == name
-        if section in ("algorithm", "model"):
-            assert re.search(r"^Source: ", module.__doc__ or "", re.MULTILINE), name

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -30,7 +30,7 @@ class RunProgress:
         )
         self._task = self._bar.add_task("", total=rounds, completed=done, status="compiling")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "RunProgress":
         self._bar.start()
         return self
 

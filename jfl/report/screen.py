@@ -15,9 +15,11 @@ _WIDTH = 100  # of tables in the log
 class Screen:
     """Prints lines and tables; what was said before a log is kept is written there first."""
 
-    def __init__(self, *, stderr: bool = False) -> None:
-        """Prints to stdout, or to stderr where stdout belongs to JSON."""
-        self.console = _Terminal(stderr=stderr, markup=False, highlight=False, emoji=False)
+    def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
+        """Prints to stdout, or to stderr where stdout belongs to JSON, or nothing at all."""
+        self.console = _Terminal(
+            stderr=stderr, quiet=quiet, markup=False, highlight=False, emoji=False
+        )
         self._page = Console(
             file=io.StringIO(), width=_WIDTH, markup=False, highlight=False, emoji=False
         )

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jfl import config, plugins
+from jfl import plugins
 from jfl.models import base
+from tests.conformance import tested
 
-NAMES = plugins.names("model")
+NAMES = tested.names("model")
 CLASSES = 5
 
 
@@ -44,18 +45,6 @@ def close(a, b, tolerance=1e-5):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), a, b
     )
-
-
-def test_docstring_says_what_and_whence(plugin):
-    assert 10 < len(plugins.summary(plugin)) <= 100
-    assert any(line.startswith("Source:") for line in plugin.__doc__.splitlines())
-
-
-def test_config_has_defaults_and_survives_yaml(plugin):
-    written = config.dump(plugin.Config())
-    read = config.check(plugin.Config, config.parse_yaml(written, "test"))
-    assert read == plugin.Config()
-    assert f"jfl.models.{read.name}" == plugin.__name__
 
 
 def test_image_size_is_settled_in_one_step(plugin):

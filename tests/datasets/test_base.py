@@ -41,17 +41,6 @@ def test_nothing_stands_in_for_digits_or_own_files(name, setting):
         config.check(plugins.load("data", name).Config, setting)
 
 
-@pytest.mark.parametrize("name", plugins.names("data"))
-def test_every_data_set_has_what_a_data_set_has(name, tmp_path):
-    module = plugins.load("data", name)
-    settings = module.Config(dir=str(tmp_path / "absent"))
-
-    assert module.Config().name == name
-    assert isinstance(module.TITLE, str)
-    assert plugins.summary(module)
-    assert base.available(settings) == (name == "digits")
-
-
 def test_limit_takes_a_seeded_sample_in_stored_order():
     whole = base.load(digits.Config(), seed=0)
     some = base.load(digits.Config(limit=100), seed=0)

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jfl import config, plugins
 from jfl.errors import DataError, UsageError
 from jfl.partition import base, dirichlet, iid, pathological
 
@@ -196,17 +195,6 @@ def test_usual_minimum_is_pfllibs(samples, clients, expected):
 def test_more_clients_than_samples(rule, clients, least, expected):
     with pytest.raises(UsageError, match=expected):
         base.partition(np.arange(1797) % 10, clients, rule.Config(min_samples=least), 0)
-
-
-@pytest.mark.parametrize("name", plugins.names("partition"))
-def test_settings_are_checked(name):
-    schema = plugins.load("partition", name).Config
-
-    assert schema().name == name
-    with pytest.raises(UsageError, match=r"train_fraction \+ valid_fraction must stay below 1"):
-        config.check(schema, {"train_fraction": 0.7, "valid_fraction": 0.3}, prefix="partition.")
-    with pytest.raises(UsageError, match=r"partition\.min_samples=2"):
-        config.check(schema, {"min_samples": 2}, prefix="partition.")
 
 
 def test_top_up_takes_from_the_largest_and_says_so():

@@ -1,0 +1,133 @@
+"""jfl from Python: the same runs as from the command line.
+
+import jfl
+run = jfl.train("tiny_fomo", rounds=3, train={"learning_rate": 0.01})
+run.result["test_accuracy"], run.journal()[-1], run.params(client=7)
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jfl import measure, runs
+from jfl.errors import UsageError
+from jfl.federation import algorithm_of
+from jfl.folder import RunFolder
+from jfl.report.journal import Journal
+from jfl.report.screen import Screen
+from jfl.report.summary import summarise
+from jfl.types import Params
+
+
+class Run:
+    """A run folder, new or old."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Opens a run folder.
+
+        Raises:
+            UsageError: the path is not one.
+        """
+        self._folder = RunFolder(Path(path))
+
+    def __repr__(self) -> str:
+        return f"jfl.Run({str(self.path)!r})"
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._folder.path
+
+    @property
+    def state(self) -> str:
+        """Returns what the run said last: starting, running, finished, interrupted or failed."""
+        return self._folder.status["state"]
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """Rounds done, last evaluation and costs, with the keys of `jfl train --json`."""
+        finished = self.path / "result.json"
+        if self.state == "finished" and finished.is_file():
+            return json.loads(finished.read_text(encoding="utf-8")) | {"run": str(self.path)}
+        return {"run": str(self.path)} | summarise(self.path)
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Returns one record per round."""
+        return Journal(self.path).records()
+
+    def params(self, client: int | None = None, round: int | str = "last") -> Params:
+        """Returns weights of a saved round as nested dicts of NumPy arrays.
+
+        Args:
+            client: whose own model; None = all, stacked on a leading axis of N. Where clients
+                have no models of their own, the global model.
+            round: a saved round, "last" or "best" (on validation data).
+
+        Raises:
+            CheckpointError: there is no such round, or it is damaged.
+            UsageError: there is no such client.
+        """
+        experiment, checkpoints = self._folder.experiment, self._folder.checkpoints
+        number = measure.round_number(checkpoints, str(round))
+        checkpoints.check(number)
+        if client is not None and not 0 <= client < experiment.clients:
+            raise UsageError(f"client={client} is not one of the {experiment.clients} clients")
+        personal = algorithm_of(experiment).personal
+        if not personal:
+            return checkpoints.read_clients(number, "shared.params", None)
+        ids = np.arange(experiment.clients) if client is None else np.array([client])
+        stacked = checkpoints.read_clients(number, f"own.{personal[0]}", ids)
+        return stacked if client is None else jax.tree.map(lambda leaf: leaf[0], stacked)
+
+    def evaluate(self, round: int | str = "last", device: str | None = None) -> dict[str, Any]:
+        """Measures each client's own model on its test data, with the keys of `jfl eval --json`."""
+        return measure.run(str(self.path), str(round), device=device)
+
+    def resume(self, *, quiet: bool = False, device: str | None = None, **changes: Any) -> "Run":
+        """Goes on from the last good checkpoint, as `jfl train --resume`; returns itself."""
+        screen = Screen(quiet=quiet)
+        runs.resume(str(self.path), _words(changes), screen, device=device)
+        return self
+
+
+def train(
+    *configs: str | os.PathLike[str],
+    out: str | os.PathLike[str] = "outputs",
+    device: str | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> Run:
+    """Trains a federation, as `jfl train`, and returns its run.
+
+    Args:
+        configs: yaml files, or names of packaged ones; later ones win.
+        out: where the run folder is made.
+        device: cpu, cuda, cuda:1, tpu; None = the best.
+        quiet: print nothing.
+        settings: what is to be other than in the yaml: `rounds=3`, `train={"learning_rate": 0.1}`
+            or `**{"train.learning_rate": 0.1}`.
+
+    Raises:
+        JflError: whatever is wrong, in one sentence.
+    """
+    names = [os.fspath(name) for name in configs]
+    screen = Screen(quiet=quiet)
+    summary, _ = runs.start(names, _words(settings), screen, out=os.fspath(out), device=device)
+    return Run(summary["run"])
+
+
+def _words(settings: dict[str, Any]) -> list[str]:
+    """Returns settings as the words of a command line."""
+    return [f"{key}={json.dumps(value, default=_plain)}" for key, value in settings.items()]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):  # NumPy's numbers and arrays
+        return value.tolist()
+    raise UsageError(f"a setting cannot be a {type(value).__name__}; give numbers, words or lists")

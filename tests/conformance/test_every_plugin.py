@@ -1,0 +1,48 @@
+"""What a file in any of the plugin folders must be."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jfl import config, plugins
+from tests.conformance import tested
+
+MODULES = tested.modules()
+
+
+@pytest.fixture(params=MODULES)
+def named(request):
+    return request.param.split("/")[1], MODULES[request.param]
+
+
+def test_it_says_what_it_is_and_bears_the_name_of_its_file(named):
+    name, module = named
+    assert plugins.summary(module).endswith(".")
+    assert 10 < len(plugins.summary(module)) <= 100
+    assert Path(module.__file__).stem == name
+    assert module.Config.model_fields["name"].default == name
+
+
+def test_its_settings_are_described_and_survive_yaml(named):
+    _, module = named
+    fields = module.Config.model_fields
+    assert all(field.description for key, field in fields.items() if key != "name")
+    if not any(field.is_required() for field in fields.values()):
+        written = config.dump(module.Config())
+        assert config.check(module.Config, yaml.safe_load(written)) == module.Config()
+
+
+@pytest.mark.parametrize("section", ["algorithm", "model"])
+def test_methods_name_their_source(section):
+    for name in tested.names(section):
+        text = plugins.load(section, name).__doc__ or ""
+        assert re.search(r"^Source: ", text, re.MULTILINE), name
+
+
+def test_algorithms_leave_the_mapping_to_the_plan():
+    for name in tested.names("algorithm"):
+        source = Path(plugins.load("algorithm", name).__file__).read_text()
+        calls = re.findall(r"jax\.(?:vmap|pmap|shard_map|lax\.scan)\b.*", source)
+        assert not calls, f"{name}: {calls}; use client.each"
