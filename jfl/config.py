@@ -115,17 +115,43 @@ def packaged_configs() -> Path:
 
 def read(names: Sequence[str]) -> dict[str, Any]:
     """Reads and merges yaml files, left to right, without checking or interpolating them."""
-    parts = []
-    for name in names:
-        path = config_path(name)
-        try:
-            content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} cannot be read: {error}") from error
-        if content is not None and not isinstance(content, dict):
-            raise UsageError(f"{path} must hold `key: value` lines, not a {_kind(content)}")
-        parts.append(content or {})
-    return merge(*parts)
+    return merge(*(content for name in names for _, content in layers(name)))
+
+
+def layers(name: str) -> list[tuple[Path, dict[str, Any]]]:
+    """Returns what a yaml file holds, behind what it includes, each with the file it is from.
+
+    `include: [data/a.yaml, b.yaml]` names files beside it, or as `config_path` finds them.
+
+    Raises:
+        UsageError: there is no such file, it is not yaml, or it includes itself.
+    """
+    return _layers(config_path(name), ())
+
+
+def _layers(path: Path, outer: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:
+    if path.resolve() in outer:
+        raise UsageError(f"{path} includes itself; take it out of its include")
+    content = _content(path)
+    included = content.pop("include", [])
+    if not isinstance(included, list) or not all(isinstance(item, str) for item in included):
+        raise UsageError(f"{path}: include must be a list of yaml files")
+    found: list[tuple[Path, dict[str, Any]]] = []
+    for name in included:
+        beside = path.parent / name
+        inner = beside if beside.is_file() else config_path(name)
+        found += _layers(inner, (*outer, path.resolve()))
+    return [*found, (path, content)]
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    if content is not None and not isinstance(content, dict):
+        raise UsageError(f"{path} must hold `key: value` lines, not a {_kind(content)}")
+    return content or {}
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:

@@ -102,7 +102,8 @@ def load(names: Sequence[str], overrides: Iterable[str] = ()) -> Experiment:
     Raises:
         UsageError: the first thing wrong.
     """
-    read = [_with_plugins(config.read([name]), config.config_path(name).parent) for name in names]
+    files = [layer for name in names for layer in config.layers(name)]
+    read = [_with_plugins(content, path.parent) for path, content in files]
     words = [_with_plugins(config.parse_overrides([word]), Path()) for word in overrides]
     given, changes = _layered(read), _layered(words)
     stand_in = given.pop("embedded", {})

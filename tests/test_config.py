@@ -11,6 +11,7 @@ from jfl.config import Section, Switch
 from jfl.errors import UsageError
 
 CONFIGS = sorted(config.packaged_configs().rglob("*.yaml"))
+EXPERIMENTS = sorted(config.packaged_configs().glob("*.yaml"))
 
 
 class Inner(Section):
@@ -179,11 +180,69 @@ def test_participation_rounds_down_but_to_one(clients: int, share: float, cohort
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_loads_and_says_what_it_is(path: Path) -> None:
-    lines = path.read_text().splitlines()
-    assert re.match(r"# \S.*", lines[0])
-    head = "\n".join(lines[:8])
-    assert f"# run:    bin/jfl train configs/{path.name}" in head
+def test_every_config_says_what_it_is(path: Path) -> None:
+    assert re.match(r"# \S.*[.;]", path.read_text())
+    assert isinstance(config.read([str(path)]), dict)
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_experiment_says_how_long_it_takes_and_what_comes_out(path: Path) -> None:
+    head = "\n".join(path.read_text().splitlines()[:8])
+    assert f"configs/{path.name}" in re.findall(r"^# run:    bin/jfl train (.*)", head, re.M)[0]
     assert re.search(r"^# time:   .*\d", head, re.MULTILINE)
     assert re.search(r"^# expect: .*\d", head, re.MULTILINE)
-    experiment.load([str(path)])
+    for words in re.findall(r"^#(?: run:   |        ) bin/jfl train (.*)", head, re.MULTILINE):
+        files = [word for word in words.split() if "=" not in word]
+        loaded = experiment.load(
+            [file.removeprefix("configs/") for file in files],
+            [word for word in words.split() if "=" in word],
+        )
+        assert loaded.clients in (10, 20)
+
+
+def test_the_ready_grid_is_made_of_few_pieces() -> None:
+    """Four data sets in six partitions, with all clients and with a fifth."""
+    grid = {}
+    for name in ("cifar10", "cifar100", "cifar100_dir0.1", "tiny", "tiny_dir0.1", "fashion"):
+        file = "_fomo_".join(name.split("_")) if "_" in name else f"{name}_fomo"
+        for share, cohort in ((1.0, 20), (0.2, 4)):
+            loaded = experiment.load([file], [f"participation={share}"])
+            rule = loaded.partition.model_dump()
+            skew = rule.get("alpha") or rule["classes_per_client"]
+            grid[loaded.data.name, rule["name"], skew, loaded.cohort_size] = loaded.algorithm.name
+            assert loaded.name == file
+            assert cohort == loaded.cohort_size
+    assert set(grid.values()) == {"fedfomo"}
+    assert {key[:3] for key in grid} == {
+        ("cifar10", "pathological", 2),
+        ("cifar100", "dirichlet", 0.05),
+        ("cifar100", "dirichlet", 0.1),
+        ("tiny_imagenet", "dirichlet", 0.05),
+        ("tiny_imagenet", "dirichlet", 0.1),
+        ("fashion_mnist", "pathological", 2),
+    }
+    assert len(grid) == 12
+
+
+def test_what_a_file_includes_comes_before_it(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/a.yaml").write_text("seed: 1\ninner: {rate: 0.1, count: 3}\n")
+    (tmp_path / "parts/b.yaml").write_text("include: [a.yaml]\ninner: {count: 4}\n")
+    (tmp_path / "c.yaml").write_text("include: [parts/b]\nseed: 2\n")
+    (tmp_path / "parts/b").write_text("include: [b.yaml]\n")
+    loaded = config.load(Outer, [str(tmp_path / "c.yaml")])
+    assert loaded == Outer(seed=2, inner=Inner(rate=0.1, count=4))
+
+
+@pytest.mark.parametrize(
+    ("text", "fragment"),
+    [
+        ("include: [a.yaml]", "includes itself"),
+        ("include: b", "include must be a list of yaml files"),
+        ("include: [nowhere]", "there is no config nowhere"),
+    ],
+)
+def test_bad_includes_are_named(tmp_path: Path, text: str, fragment: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(UsageError, match=fragment):
+        config.read([str(tmp_path / "a.yaml")])

@@ -33,14 +33,23 @@ def fetch(files: Sequence[File], folder: Path) -> None:
     """
     import pooch
 
+    pooch.get_logger().setLevel("WARNING")  # its own words would come before ours
     for file in files:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             resumable: Any = _Resumable(folder / file.name)
             pooch.retrieve(file.url, file.hash, file.name, folder, downloader=resumable)
         except (OSError, ValueError) as error:
-            reason = str(error).split("\n", maxsplit=1)[0]
+            reason = _reason(error)
             raise DataError(f"{file.url} could not be downloaded: {reason}") from error
+
+
+def _reason(error: Exception) -> str:
+    import requests
+
+    if isinstance(error, requests.ConnectionError):
+        return "its host cannot be reached"
+    return str(error).split("\n", maxsplit=1)[0]
 
 
 class _Resumable:
