@@ -1,0 +1,64 @@
+"""The pictures of a run folder, drawn from its files."""
+
+from pathlib import Path
+
+import numpy as np
+
+from jfl.report import data_pictures, result_pictures
+from jfl.report.journal import Journal
+from jfl.report.summary import read_partition
+
+PARTITION = ("partition.png", "partition_bars.png")
+
+
+def draw_partition(folder: Path, title: str) -> list[Path]:
+    """Draws who owns what, as a heat map and as stacked bars, from partition.csv."""
+    counts = read_partition(folder).counts
+    paths = [folder / name for name in PARTITION]
+    if not counts.size:
+        return []
+    data_pictures.partition_picture(counts, title, paths[0])
+    data_pictures.bars_picture(counts, title, paths[1])
+    return paths
+
+
+def draw_results(folder: Path, title: str) -> list[Path]:
+    """Draws curves, clients and, where there is one, the affinity, from the journal."""
+    journal = Journal(folder)
+    records = journal.records()
+    accuracies = {
+        record["round"]: values
+        for record in records
+        if (values := journal.array(record, "test_accuracy_per_client")) is not None
+        and "test_accuracy" in record
+        and not np.isnan(values).all()
+    }
+    evaluated = {r["round"]: r for r in records if r["round"] in accuracies}
+    drawn = []
+    if accuracies:
+        drawn.append(folder / "curves.png")
+        series = {"all samples": "test_accuracy", "mean over clients": "test_accuracy_mean"}
+        result_pictures.curves_picture(
+            list(accuracies),
+            {name: [evaluated[n].get(key) for n in accuracies] for name, key in series.items()},
+            title,
+            drawn[-1],
+            band=np.stack(
+                [np.nanquantile(values, [0.1, 0.9]) for values in accuracies.values()], axis=1
+            ),
+        )
+        number, last = list(accuracies.items())[-1]
+        samples = read_partition(folder).sizes.get("test", np.zeros(0, int))
+        drawn.append(folder / "clients.png")
+        result_pictures.clients_picture(
+            last,
+            samples if len(samples) == len(last) else np.zeros(0, int),
+            f"{title}, round {number}",
+            drawn[-1],
+        )
+    affinities = (journal.array(record, "affinity") for record in reversed(records))
+    affinity = next((values for values in affinities if values is not None), None)
+    if affinity is not None:
+        drawn.append(folder / "affinity.png")
+        result_pictures.affinity_picture(affinity, title, drawn[-1])
+    return drawn
