@@ -29,7 +29,8 @@ def affinity_picture(affinity: Float[np.ndarray, "N N"], title: str, path: Path)
         axes = figure.subplots()
         colours = mpl.colormaps["RdBu"].with_extremes(bad="#dddddd")
         image = axes.imshow(values, cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
-        axes.set(xlabel="peer", ylabel="client", title=title)
+        axes.set_title(title, wrap=True)
+        axes.set(xlabel="peer", ylabel="client")
         axes.spines[:].set_visible(True)
         style.number(axes.yaxis, clients)
         style.number(axes.xaxis, clients)
@@ -74,9 +75,10 @@ def curves_picture(
                 markersize=3,
                 linewidth=1.6,
             )
-        axes.set(xlabel="round", ylabel="test accuracy", title=title)
+        axes.set_title(title, wrap=True)
+        axes.set(xlabel="round", ylabel="test accuracy")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.grid(visible=True)
         axes.legend(frameon=False, loc="best")
 
@@ -104,14 +106,16 @@ def clients_picture(
             means = {"mean": accuracy[ids].mean(), "worst tenth": accuracy[ids[:worst]].mean()}
             upper.axhline(means["mean"], color="black", lw=0.9, ls=(0, (4, 3)))
             # the mean is never below the worst tenth, so that the two labels cannot meet
+            highest = 0.92  # or the label would stand beside the title
             for (name, mean), align in zip(means.items(), ("bottom", "top"), strict=True):
-                label, place = f"{name}\n{mean:.1%}", (1, float(mean))
+                label, place = f"{name}\n{mean:.1%}", (1, min(float(mean), highest))
                 colour = "black" if name == "mean" else style.DARK_ORANGE
                 upper.annotate(
                     label, place, (5, 0), ("axes fraction", "data"),
                     textcoords="offset points", va=align, color=colour,
                 )  # fmt: skip
-        upper.set(ylabel="test accuracy", title=title, ylim=(0, 1.02), xlim=(-0.7, len(ids) - 0.3))
+        upper.set_title(title, wrap=True)
+        upper.set(ylabel="test accuracy", ylim=(0, 1.02), xlim=(-0.7, len(ids) - 0.3))
         upper.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         for axes in lower:
             axes.bar(places, samples[ids], side, color=style.GREY)
