@@ -35,7 +35,7 @@ def partition_picture(counts: Int[np.ndarray, "N C"], title: str, path: Path) ->
             aspect="auto",
             interpolation="nearest",
         )
-        grid.set_title(title, wrap=True)
+        style.entitle(grid, title)
         grid.set(xlabel="class", ylabel="client")
         style.number(grid.yaxis, clients)
         style.number(grid.xaxis, classes)
@@ -66,7 +66,7 @@ def bars_picture(counts: Int[np.ndarray, "N C"], title: str, path: Path) -> None
             linewidths=0,
         )
         axes.add_collection(bars)
-        axes.set_title(title, wrap=True)
+        style.entitle(axes, title)
         axes.set(xlabel="client", ylabel="samples")
         axes.set(xlim=(-0.7, clients - 0.3), ylim=(0, max(counts.sum(axis=1).max(), 1) * 1.03))
         style.number(axes.xaxis, clients)
@@ -101,7 +101,7 @@ def samples_picture(
     with style.figure(6.3, sheet.shape[0] * scale + 0.6, path) as figure:
         axes = figure.subplots()
         axes.imshow(sheet, interpolation="nearest")
-        axes.set_title(title, wrap=True)
+        style.entitle(axes, title)
         axes.set(ylabel="class", xticks=[])
         axes.set_yticks((np.arange(rows) + 0.5) * (height + 2), [str(label) for label in classes])
         axes.tick_params(left=False)

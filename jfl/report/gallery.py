@@ -48,11 +48,11 @@ def draw_results(folder: Path, title: str) -> list[Path]:
             ),
         )
         number, last = list(accuracies.items())[-1]
-        samples = read_partition(folder).sizes.get("test", np.zeros(0, int))
+        samples = read_partition(folder).sizes.get("test")
         drawn.append(folder / "clients.png")
         result_pictures.clients_picture(
             last,
-            samples if len(samples) == len(last) else np.zeros(0, int),
+            samples if samples is not None and len(samples) == len(last) else None,
             f"{title}, round {number}",
             drawn[-1],
         )

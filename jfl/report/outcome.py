@@ -87,7 +87,7 @@ def clients(run: RunFiles) -> str:
         run, "clients.png", "Each client's own test accuracy, and how many test samples it has"
     )
     if len(accuracy) > len(measured):
-        parts.append(f"{len(accuracy) - len(measured)} clients have no test samples.")
+        parts.append(f"Clients without test samples: {len(accuracy) - len(measured)}.")
     if len(accuracy) <= ALL_SHOWN:
         parts.append(rows(range(len(accuracy))))
     else:

@@ -29,7 +29,7 @@ def affinity_picture(affinity: Float[np.ndarray, "N N"], title: str, path: Path)
         axes = figure.subplots()
         colours = mpl.colormaps["RdBu"].with_extremes(bad="#dddddd")
         image = axes.imshow(values, cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
-        axes.set_title(title, wrap=True)
+        style.entitle(axes, title)
         axes.set(xlabel="peer", ylabel="client")
         axes.spines[:].set_visible(True)
         style.number(axes.yaxis, clients)
@@ -75,7 +75,7 @@ def curves_picture(
                 markersize=3,
                 linewidth=1.6,
             )
-        axes.set_title(title, wrap=True)
+        style.entitle(axes, title)
         axes.set(xlabel="round", ylabel="test accuracy")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -84,18 +84,18 @@ def curves_picture(
 
 
 def clients_picture(
-    accuracy: Float[np.ndarray, " N"], samples: Int[np.ndarray, " N"], title: str, path: Path
+    accuracy: Float[np.ndarray, " N"], samples: Int[np.ndarray, " N"] | None, title: str, path: Path
 ) -> None:
     """Draws each client's own test accuracy (0..1), worst first, above its number of test samples.
 
     The worst tenth is orange, as its mean is in the table of results. Clients without an accuracy
-    (nan) have no test samples and are left out. No samples at all: they are not known.
+    (nan) have no test samples and are left out.
     """
     ids = np.flatnonzero(~np.isnan(accuracy))
     ids = ids[np.argsort(accuracy[ids], kind="stable")]
     places = np.arange(len(ids))
     width = float(np.clip(0.2 * len(ids), 5.2, 10))
-    ratios = [3, 1] if len(samples) else [1]
+    ratios = [1] if samples is None else [3, 1]
     with style.figure(width + 1.2, 4.4, path) as figure:
         upper, *lower = np.ravel(figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios))
         worst = max(1, len(ids) // 10)
@@ -114,10 +114,11 @@ def clients_picture(
                     label, place, (5, 0), ("axes fraction", "data"),
                     textcoords="offset points", va=align, color=colour,
                 )  # fmt: skip
-        upper.set_title(title, wrap=True)
+        style.entitle(upper, title)
         upper.set(ylabel="test accuracy", ylim=(0, 1.02), xlim=(-0.7, len(ids) - 0.3))
         upper.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        for axes in lower:
+        if samples is not None:
+            (axes,) = lower
             axes.bar(places, samples[ids], side, color=style.GREY)
             axes.set(ylabel="test\nsamples")
             axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))

@@ -1,6 +1,7 @@
 """How all pictures look: the house style, numbered axes, colour bars."""
 
 import os
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,8 @@ _HUES = (
 _RAINBOW = ("#2F3E75", "#4E79A7", "#76B7B2", "#59A14F", "#EDC948", "#F28E2B", "#E15759", "#7A3B69")
 DISTINCT = len(_HUES)
 """So many classes have colours one can tell apart."""
+_MARGIN = 1.0  # inches left of a title
+_LETTERS = 10.5  # of a title in an inch
 LABELS = 25
 """More tick labels than this on one axis run into each other."""
 
@@ -62,6 +65,17 @@ def figure(width: float, height: float, path: Path) -> Iterator[Figure]:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def entitle(axes: Axes, title: str) -> None:
+    """Sets a title, in several lines where it is wider than the picture.
+
+    Not with matplotlib's own wrapping, which parses a $ even where `text.parse_math` is off.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    room = figure.get_figwidth() - _MARGIN
+    axes.set_title(textwrap.fill(title, max(20, int(room * _LETTERS))))
 
 
 def number(axis: Axis, count: int) -> None:

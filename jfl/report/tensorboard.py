@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 TAGS = {
     "train_loss": "train/loss",
@@ -75,7 +75,7 @@ class Events:
             self._write(step=number, summary={"value": known})
             self._file.flush()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Events":
         return self
 
     def __exit__(self, *_: object) -> None:
