@@ -26,39 +26,38 @@ def draw_results(folder: Path, title: str) -> list[Path]:
     """Draws curves, clients and, where there is one, the affinity, from the journal."""
     journal = Journal(folder)
     records = journal.records()
-    accuracies = {
-        record["round"]: values
+    evaluated = [
+        (record, values)
         for record in records
-        if (values := journal.array(record, "test_accuracy_per_client")) is not None
-        and "test_accuracy" in record
-        and not np.isnan(values).all()
-    }
-    evaluated = {r["round"]: r for r in records if r["round"] in accuracies}
+        if "test_accuracy" in record
+        and (values := journal.array(record, "test_accuracy_per_client")) is not None
+        and values.ndim == 1
+        and not np.isnan(values).all()  # as without any test samples
+    ]
     drawn = []
-    if accuracies:
+    if evaluated:
         drawn.append(folder / "curves.png")
         series = {"all samples": "test_accuracy", "mean over clients": "test_accuracy_mean"}
+        band = [np.nanquantile(values, [0.1, 0.9]) for _, values in evaluated]
         result_pictures.curves_picture(
-            list(accuracies),
-            {name: [evaluated[n].get(key) for n in accuracies] for name, key in series.items()},
+            [record["round"] for record, _ in evaluated],
+            {name: [record.get(key) for record, _ in evaluated] for name, key in series.items()},
             title,
             drawn[-1],
-            band=np.stack(
-                [np.nanquantile(values, [0.1, 0.9]) for values in accuracies.values()], axis=1
-            ),
+            band=np.stack(band, axis=1),
         )
-        number, last = list(accuracies.items())[-1]
+        record, last = evaluated[-1]
         samples = read_partition(folder).sizes.get("test")
         drawn.append(folder / "clients.png")
         result_pictures.clients_picture(
             last,
             samples if samples is not None and len(samples) == len(last) else None,
-            f"{title}, round {number}",
+            f"{title}, round {record['round']}",
             drawn[-1],
         )
     affinities = (journal.array(record, "affinity") for record in reversed(records))
-    affinity = next((values for values in affinities if values is not None), None)
-    if affinity is not None:
+    affinity = next((values for values in affinities if np.ndim(values) == 2), None)
+    if affinity is not None and affinity.shape[0] == affinity.shape[1]:
         drawn.append(folder / "affinity.png")
         result_pictures.affinity_picture(affinity, title, drawn[-1])
     return drawn

@@ -1,6 +1,7 @@
 """The page of run folders written here, with numbers a person can check."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -219,14 +220,31 @@ def test_two_hundred_clients_and_classes(tmp_path):
     text = written(tmp_path)
 
     clients = section(text, "Clients")
-    ids = [int(cell) for line in clients.splitlines() if (cell := line[2:5].strip()).isdigit()]
+    ids = [int(number) for number in re.findall(r"^\| (\d+) \|", clients, re.MULTILINE)]
     assert ids == [*range(199, 189, -1), *(i for i in range(11) if i != 7)]
-    assert "| 199 |" in clients
     assert "The worst 10 of 200:" in clients
     assert "Clients without test samples: 1." in clients
     assert "`journal.jsonl` (round 1), samples in `partition.csv`." in clients
     assert "](affinity.png)" in section(text, "Who helps whom")  # 40,000 numbers: from arrays/
     assert len(list(tmp_path.glob("*.png"))) == 5
+
+
+def test_a_run_planned_anew_says_so_and_keeps_its_results(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "jfl.report.result_pictures.curves_picture",
+        lambda *given, band: drawn.append((given, band)),
+    )
+    journal = make(tmp_path, [evaluation([0.5, 0.75]), evaluation([0.25, 1.0])])
+    journal.write(2, {"replanned": "on 1 gpu device"})
+    text = written(tmp_path)
+
+    assert "| planned anew after round 2 | on 1 gpu device |" in section(text, "Machine")
+    assert "round 2 | value" in section(text, "Results")
+    ((rounds, series, *_), band), = drawn  # fmt: skip
+    assert rounds == [1, 2]
+    assert series == {"all samples": [0.9, 0.9], "mean over clients": [0.625, 0.625]}
+    np.testing.assert_allclose(band, [[0.525, 0.325], [0.725, 0.925]])
 
 
 def test_a_lost_array_is_not_missed(tmp_path):
