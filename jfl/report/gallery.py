@@ -29,8 +29,7 @@ def draw_results(folder: Path, title: str) -> list[Path]:
     evaluated = [
         (record, values)
         for record in records
-        if "test_accuracy" in record
-        and (values := journal.array(record, "test_accuracy_per_client")) is not None
+        if (values := journal.array(record, "test_accuracy_per_client")) is not None
         and values.ndim == 1
         and not np.isnan(values).all()  # as without any test samples
     ]

@@ -99,7 +99,8 @@ class Journal:
             if name in record:
                 return np.array(record[name], float)
             if name in record.get("arrays", []):
-                with np.load(self._folder / "arrays" / f"{record['round']}.npz") as arrays:
+                path = self._folder / "arrays" / f"{record['round']}.npz"
+                with path.open("rb") as file, np.load(file) as arrays:
                     return np.array(arrays[name], float)
         except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
             return None

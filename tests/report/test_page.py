@@ -201,8 +201,9 @@ def test_malformed_lines_are_passed_over(tmp_path, line):
 
 def test_a_folder_with_a_config_only(tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
-    for name in ("environment.json", "plan.json", "partition.csv", "result.json"):
+    for name in ("environment.json", "plan.json", "result.json"):
         (tmp_path / name).write_text("{torn")
+    (tmp_path / "partition.csv").write_text("client,train,class_0\n0,1,1\n1,")
     text = written(tmp_path)
 
     assert text.startswith("# tiny_imagenet, 2 clients, fedfomo, seed 3\n")
@@ -247,9 +248,22 @@ def test_a_run_planned_anew_says_so_and_keeps_its_results(tmp_path, monkeypatch)
     np.testing.assert_allclose(band, [[0.525, 0.325], [0.725, 0.925]])
 
 
+def test_the_clients_picture_is_of_the_last_evaluation(tmp_path, monkeypatch):
+    drawn = []
+    name = "jfl.report.result_pictures.clients_picture"
+    monkeypatch.setattr(name, lambda *given: drawn.append(given))
+    make(tmp_path, [evaluation([0.5, 0.75]), evaluation([0.25, 1.0]), {}])
+    partition(tmp_path, np.array([[10, 0, 20], [0, 5, 2]]))
+    page.write(tmp_path)
+
+    ((accuracy, samples, title, _),) = drawn
+    assert (accuracy.tolist(), samples.tolist()) == ([0.25, 1.0], [15, 4])
+    assert title == "Tiny|ImageNet, 2 clients, fedfomo, seed 3, round 2"
+
+
 def test_a_lost_array_is_not_missed(tmp_path):
     make(tmp_path, [evaluation([0.5, 0.75], affinity=np.ones((101, 100)))])
-    (tmp_path / "arrays" / "1.npz").write_bytes(b"PK torn")
+    (tmp_path / "arrays" / "1.npz").write_bytes(b"PK\x03\x04 torn")
 
     assert "](affinity.png)" not in written(tmp_path)
 
