@@ -55,8 +55,8 @@ def draw_results(folder: Path, title: str) -> list[Path]:
             drawn[-1],
         )
     affinities = (journal.array(record, "affinity") for record in reversed(records))
-    affinity = next((values for values in affinities if np.ndim(values) == 2), None)
-    if affinity is not None and affinity.shape[0] == affinity.shape[1]:
+    affinity = next((values for values in affinities if values is not None), None)
+    if affinity is not None and affinity.ndim == 2 and len(set(affinity.shape)) == 1:
         drawn.append(folder / "affinity.png")
         result_pictures.affinity_picture(affinity, title, drawn[-1])
     return drawn
