@@ -38,6 +38,16 @@ class Result:
         """Accuracy of each client, nan for one without samples."""
         return classification.result(self.sums)["accuracy"]
 
+    @property
+    def nll_per_client(self) -> Float[np.ndarray, " N"]:
+        """Negative log-likelihood of each client, nan for one without samples."""
+        return classification.result(self.sums)["nll"]
+
+    @property
+    def ece_per_client(self) -> Float[np.ndarray, " N"]:
+        """Calibration error of each client, nan for one without samples."""
+        return calibration.result(self.sums)["ece"]
+
     def summary(self) -> dict[str, float]:
         """Returns the metrics of all clients together.
 
@@ -50,7 +60,7 @@ class Result:
         samples = self.sums["samples"]
         present = samples > 0
         accuracy = np.sort(self.accuracy_per_client[present])
-        own_ece = np.nan_to_num(calibration.result(self.sums)["ece"])
+        own_ece = np.nan_to_num(self.ece_per_client)
         predictions = self.sums["bin_samples"].sum(axis=1)
         worst = accuracy[: max(1, len(accuracy) // 10)]
         return {
@@ -67,15 +77,15 @@ class Result:
 
     def per_client(self) -> list[dict[str, float | int]]:
         """Returns id, n, correct, accuracy, nll and ece of each client."""
-        scores = classification.result(self.sums)
-        ece = calibration.result(self.sums)["ece"]
+        accuracy, nll = self.accuracy_per_client, self.nll_per_client
+        ece = self.ece_per_client
         return [
             {
                 "id": client,
                 "n": int(self.sums["samples"][client]),
                 "correct": int(self.sums["correct"][client]),
-                "accuracy": float(scores["accuracy"][client]),
-                "nll": float(scores["nll"][client]),
+                "accuracy": float(accuracy[client]),
+                "nll": float(nll[client]),
                 "ece": float(ece[client]),
             }
             for client in range(len(self.sums["samples"]))

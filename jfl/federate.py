@@ -25,8 +25,8 @@ from jfl.rounds import Rounds
 class Watch:
     """What the loop tells and asks its caller; these do nothing."""
 
-    def round_done(self, number: int, record: Mapping[str, Any], rate: float) -> None:
-        """A round is in the journal; `rate` is training samples a second."""
+    def round_done(self, number: int, record: Mapping[str, Any], costs: Mapping[str, Any]) -> None:
+        """A round is in the journal, and what it cost among the timings."""
 
     def note(self, text: str) -> None:
         """Something a person should know now."""
@@ -90,8 +90,9 @@ def run(
         outcome.seconds.append(seconds)
         outcome.round = number
         costs = done.costs | {"seconds": seconds, "train_seconds": done.costs["seconds"]}
-        journal.time(number, costs | {"peak_rss_mb": peak_rss_mb()})
-        watch.round_done(number, record, costs["samples"] / costs["train_seconds"])
+        costs["peak_rss_mb"] = peak_rss_mb()
+        journal.time(number, costs)
+        watch.round_done(number, record, costs)
         if stopping:
             break
     checkpoints.wait()

@@ -22,7 +22,7 @@ from jfl.errors import CheckpointError, UsageError
 from jfl.experiment import Experiment
 from jfl.federation import Federation
 from jfl.partition.base import Partition, table
-from jfl.report import pictures, summary
+from jfl.report import gallery, summary
 from jfl.report.journal import plain, write_text
 
 REPLAN = "go on there, or give --replan and accept that results may differ in the last bits"
@@ -110,7 +110,7 @@ def fill(path: Path, federation: Federation) -> RunFolder:
         part: [len(r) for r in getattr(partition, part)] for part in ("train", "valid", "test")
     }
     summary.write_partition(path, counts, sizes)
-    pictures.partition_picture(counts, title(federation), path / "partition.png")
+    gallery.draw_partition(path, title(federation))
     status = {"pid": os.getpid(), "state": "starting", "round": 0}
     write_text(path / "status.json", json.dumps(status, indent=1))
     write_text(path / "config.yaml", configs.dump(federation.experiment))
@@ -127,10 +127,13 @@ def title(federation: Federation) -> str:
 
 
 def data_record(federation: Federation) -> dict[str, Any]:
-    """Returns name, fingerprint and sizes of the data."""
+    """Returns name, origin, fingerprint and sizes of the data."""
     dataset, partition = federation.dataset, federation.partition
     return {
         "name": federation.experiment.data.name,
+        "title": dataset.title,
+        "licence": dataset.licence,
+        "source": dataset.source,
         "embedded": dataset.embedded,
         "sha256": dataset.sha256,
         "train_samples": sum(len(rows) for rows in partition.train),

@@ -13,7 +13,8 @@ import numpy as np
 from jfl.config import parse_yaml
 from jfl.errors import UsageError
 from jfl.hold import holder
-from jfl.report.journal import Journal, last_evaluation
+from jfl.report.journal import Journal
+from jfl.report.summary import last_evaluation
 
 POLL = 0.2  # seconds between looks
 

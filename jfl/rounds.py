@@ -102,6 +102,9 @@ class Rounds:
             summary = results[first].summary()
             record |= {f"{part}_{name}": value for name, value in summary.items()}
             record[f"{part}_accuracy_per_client"] = results[first].accuracy_per_client
+            if part == "test":
+                record["test_nll_per_client"] = results[first].nll_per_client
+                record["test_ece_per_client"] = results[first].ece_per_client
             for other in others:
                 accuracy = results[other].summary()["accuracy"]
                 record[f"{part}_accuracy_of_{other}"] = accuracy

@@ -27,10 +27,11 @@ from jfl.experiment import Experiment
 from jfl.federation import Federation, prepare
 from jfl.folder import RunFolder
 from jfl.hold import hold
-from jfl.report import summary, tables
+from jfl.report import page, summary, tables
 from jfl.report.journal import Journal, new_folder, plain, write_text
 from jfl.report.progress import RunProgress
 from jfl.report.screen import Screen
+from jfl.report.tensorboard import Events
 
 INTERRUPTED = 130
 ROOM = "what was saved before is kept: make room and go on with --resume"
@@ -162,20 +163,24 @@ def _train(
     experiment, path = federation.experiment, folder.path
     with stop_signals() as stopped, _failure_noted(folder, screen), folders.writing(path, ROOM):
         folder.write_status(state="running", round=resume_from or 0, rounds=experiment.rounds)
-        with RunProgress(screen, experiment.rounds, resume_from or 0) as progress:
-            watch = _Watch(folder, experiment.rounds, progress, stopped)
+        done = resume_from or 0
+        with (
+            RunProgress(screen, experiment.rounds, done) as progress,
+            Events(path, done, progress.note) as events,
+        ):
+            watch = _Watch(folder, experiment.rounds, progress, events, stopped)
             outcome = federate.run(federation, path, watch, resume_from)
         result = _summary(federation, path, outcome, clock)
         interrupted = outcome.round < experiment.rounds
         state = "interrupted" if interrupted else "finished"
-        pictures = summary.draw(path, folders.title(federation))
         if not interrupted:
             write_text(path / "result.json", json.dumps(result, indent=1))
+        written = page.write(path)
         folder.write_status(state=state, round=outcome.round, rounds=experiment.rounds)
     title = f"{folders.title(federation)}, round {outcome.round}"
     screen.say(tables.result_table(title, result))
-    shown = ", ".join(picture.name for picture in [path / "partition.png", *pictures])
-    screen.say(f"in {path}: {shown}, journal.jsonl")
+    shown = ", ".join(file.name for file in written)
+    screen.say(f"in {path}: {shown}, partition.png, journal.jsonl")
     if interrupted:
         command = f"jfl train --resume {shlex.quote(str(path))}"
         screen.say(f"saved after round {outcome.round}; go on with: {command}")
@@ -269,16 +274,23 @@ def _summary(
 
 
 class _Watch(federate.Watch):
-    """Shows a run's rounds and keeps its status file true."""
+    """Shows a run's rounds, in TensorBoard too, and keeps its status file true."""
 
     def __init__(
-        self, folder: RunFolder, rounds: int, progress: RunProgress, stopped: threading.Event
+        self,
+        folder: RunFolder,
+        rounds: int,
+        progress: RunProgress,
+        events: Events,
+        stopped: threading.Event,
     ) -> None:
         self._folder, self._rounds = folder, rounds
-        self._progress, self._stopped = progress, stopped
+        self._progress, self._events, self._stopped = progress, events, stopped
 
-    def round_done(self, number: int, record: Mapping[str, Any], rate: float) -> None:
+    def round_done(self, number: int, record: Mapping[str, Any], costs: Mapping[str, Any]) -> None:
+        rate = costs["samples"] / costs["train_seconds"]
         self._progress.update(number, plain(record), rate)
+        self._events.add(number, {**record, **costs, "samples_per_second": rate})
         self._folder.write_status(
             state="running", round=number, rounds=self._rounds, samples_per_second=rate
         )

@@ -22,6 +22,7 @@ HOMES = {
     "orbax": ("jfl/checkpoint.py",),
     "tensorstore": ("jfl/checkpoint.py",),
     "matplotlib": ("jfl/report/",),
+    "tensorboardX": ("jfl/report/",),
     "click": ("jfl/cli.py", "jfl/commands/"),
     "omegaconf": ("jfl/config.py",),
     "torch": ("interop/",),

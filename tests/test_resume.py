@@ -118,10 +118,13 @@ def test_ctrl_c_saves_the_round_and_says_how_to_go_on(tmp_path):
     assert "once more stops at once" in done.err
     assert [p.name for p in (run / "checkpoints").iterdir()] == [str(reached)]
     assert json.loads((run / "status.json").read_text())["state"] == "interrupted"
+    page = (run / "report.md").read_text()
+    assert f"after {reached} of {ROUNDS} rounds (interrupted): " in page
 
     resumed = jfl(*command.split()[1:], cwd=tmp_path)
     assert resumed.code == 0, resumed.err
     assert_same(run, straight())
+    assert f"after {ROUNDS} of {ROUNDS} rounds: " in (run / "report.md").read_text()
 
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path):

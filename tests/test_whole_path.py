@@ -72,7 +72,8 @@ def test_one_command_leaves_the_run_folder_of_the_design(done, run, place):
     assert {path.name for path in run.iterdir()} == {
         *("config.yaml", "environment.json", "plan.json", "status.json", "log.txt", "result.json"),
         *("journal.jsonl", "timing.jsonl", "checkpoints", ".lock"),
-        *("partition.json", "partition.csv", "partition.png", "curves.png", "affinity.png"),
+        *("partition.json", "partition.csv", "partition.png", "partition_bars.png"),
+        *("report.md", "curves.png", "clients.png", "affinity.png", "tensorboard"),
     }
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"5", "10"}
     status = json.loads((run / "status.json").read_text())
@@ -103,7 +104,7 @@ def test_all_that_was_shown_is_in_the_log(done, run):
 
 def test_nothing_in_the_folder_names_this_machine(run, place):
     for path in run.iterdir():
-        if path.suffix in {".yaml", ".json", ".jsonl", ".csv", ".txt"}:
+        if path.suffix in {".yaml", ".json", ".jsonl", ".csv", ".txt", ".md"}:
             assert str(place) not in path.read_text(), path
 
 

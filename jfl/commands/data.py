@@ -80,7 +80,7 @@ def show(name: str, changes: tuple[str, ...], picture: str | None, **flags: Any)
     """Show counts, classes, licence and source of a data set, and a picture of samples."""
     from jfl import survey
     from jfl.datasets import base
-    from jfl.report import pictures
+    from jfl.report import data_pictures
 
     config = _config(name, changes, flags)
     dataset = base.load(config, seed=0)
@@ -88,7 +88,7 @@ def show(name: str, changes: tuple[str, ...], picture: str | None, **flags: Any)
         path = Path(picture)
         if path.suffix not in {".png", ".pdf", ".svg"} or not path.parent.is_dir():
             raise UsageError(f"--picture {picture} must be a .png, .pdf or .svg in a folder")
-        pictures.samples_picture(*survey.examples(dataset), dataset.title, path)
+        data_pictures.samples_picture(*survey.examples(dataset), dataset.title, path)
     _tell(survey.describe(config, dataset) | {"picture": picture}, flags)
 
 

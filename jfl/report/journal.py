@@ -7,7 +7,8 @@ for byte, to that of one that ran through. `timing.jsonl` holds what depends on 
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import zipfile
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -92,22 +93,30 @@ class Journal:
         """Returns the costs of all rounds."""
         return list(self._lines("timing.jsonl"))
 
+    def array(self, record: Mapping[str, Any], name: str) -> np.ndarray | None:
+        """Returns an array of floats of a record, from its line or its file; None if unreadable."""
+        try:
+            if name in record:
+                return np.array(record[name], float)
+            if name in record.get("arrays", []):
+                path = self._folder / "arrays" / f"{record['round']}.npz"
+                with path.open("rb") as file, np.load(file) as arrays:
+                    return np.array(arrays[name], float)
+        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+        return None
+
     def _lines(self, name: str) -> Iterator[dict[str, Any]]:
         path = self._folder / name
         if not path.is_file():
             return
-        for line in path.read_text(encoding="utf-8").split("\n"):
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 record = json.loads(line)
             except ValueError:  # torn by a kill, or the empty end of the file
                 continue
-            if isinstance(record, dict) and "round" in record:
+            if isinstance(record, dict) and isinstance(record.get("round"), int):
                 yield record
-
-
-def last_evaluation(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Returns the newest record that holds an evaluation, or an empty one."""
-    return next((r for r in reversed(records) if "test_accuracy" in r), {})
 
 
 def plain(value: Any) -> Any:

@@ -3,13 +3,19 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
-from jfl.report import pictures
-from jfl.report.journal import Journal, last_evaluation, write_text
+from jfl.report.journal import Journal, write_text
+
+
+def last_evaluation(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Returns the newest record that holds an evaluation, or an empty one."""
+    return next((r for r in reversed(records) if "test_accuracy" in r), {})
 
 
 def summarise(folder: Path) -> dict[str, Any]:
@@ -17,7 +23,7 @@ def summarise(folder: Path) -> dict[str, Any]:
     journal = Journal(folder)
     records, timing = journal.records(), journal.timing()
     last = last_evaluation(records)
-    seconds = [row["seconds"] for row in timing]
+    seconds = [row["seconds"] for row in timing if "seconds" in row]
     return {
         "rounds": max((row["round"] for row in records), default=0),
         "test_accuracy": last.get("test_accuracy"),
@@ -31,36 +37,8 @@ def summarise(folder: Path) -> dict[str, Any]:
         "seconds": round(sum(seconds), 3),
         # the first round compiles, so it does not count where there are others
         "seconds_per_round": round(float(np.median(seconds[1:] or seconds or [0.0])), 4),
-        "peak_rss_mb": max((row["peak_rss_mb"] for row in timing), default=0.0),
+        "peak_rss_mb": max((row.get("peak_rss_mb", 0.0) for row in timing), default=0.0),
     }
-
-
-def draw(folder: Path, title: str) -> list[Path]:
-    """Draws the pictures of a run from its journal: curves, and the affinity where there is one."""
-    records = [r for r in Journal(folder).records() if "test_accuracy" in r]
-    drawn = []
-    if records:
-        per_client = np.array([r["test_accuracy_per_client"] for r in records], float)
-        present = ~np.isnan(per_client).all(axis=0)  # a client without test samples has none
-        path = folder / "curves.png"
-        pictures.curves_picture(
-            [r["round"] for r in records],
-            {"all samples": [r["test_accuracy"] for r in records]},
-            title,
-            path,
-            band=np.nanquantile(per_client[:, present], [0.1, 0.9], axis=1),
-        )
-        drawn.append(path)
-    affinity = next((r["affinity"] for r in reversed(records) if "affinity" in r), None)
-    if affinity is None:
-        arrays = sorted(folder.glob("arrays/*.npz"), key=lambda p: int(p.stem))
-        with_affinity = [np.load(path) for path in arrays[-1:]]
-        affinity = next((a["affinity"] for a in with_affinity if "affinity" in a), None)
-    if affinity is not None:
-        path = folder / "affinity.png"
-        pictures.affinity_picture(np.array(affinity, float), title, path)
-        drawn.append(path)
-    return drawn
 
 
 def write_partition(folder: Path, counts: np.ndarray, sizes: Mapping[str, Sequence[int]]) -> None:
@@ -71,3 +49,24 @@ def write_partition(folder: Path, counts: np.ndarray, sizes: Mapping[str, Sequen
     for client, row in enumerate(counts):
         writer.writerow([client, *(values[client] for values in sizes.values()), *row.tolist()])
     write_text(folder / "partition.csv", text.getvalue())
+
+
+@dataclass(frozen=True)
+class Owned:
+    """What partition.csv says: samples per client in each part, and per class."""
+
+    sizes: dict[str, Int[np.ndarray, " N"]]
+    counts: Int[np.ndarray, "N C"]
+
+
+def read_partition(folder: Path) -> Owned:
+    """Returns what `write_partition` wrote; nothing where that cannot be read."""
+    try:
+        text = (folder / "partition.csv").read_text(encoding="utf-8")
+        names, *rows = csv.reader(text.splitlines())
+        values = np.array(rows, np.int64).reshape(len(rows), len(names))
+    except (OSError, ValueError):
+        return Owned({}, np.zeros((0, 0), np.int64))
+    classes = [name.startswith("class_") for name in names]
+    parts = {n: values[:, i] for i, n in enumerate(names) if n != "client" and not classes[i]}
+    return Owned(parts, values[:, classes])

@@ -7,22 +7,24 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+RESULTS = {
+    "test_accuracy": ("accuracy, over all samples", "{:.2%}"),
+    "test_accuracy_mean": ("accuracy, mean over clients", "{:.2%}"),
+    "test_accuracy_worst10": ("accuracy, worst tenth of clients", "{:.2%}"),
+    "nll": ("negative log-likelihood (nats)", "{:.4f}"),
+    "brier": ("Brier score (0 to 2)", "{:.4f}"),
+    "ece": ("calibration error (ECE, 15 bins)", "{:.2%}"),
+    "f_ece": ("calibration error, mean over clients (F-ECE)", "{:.2%}"),
+}
+"""What a person is told of a result: its key, words and form."""
+
 
 def result_table(title: str, summary: Mapping[str, Any]) -> Group:
     """Returns the closing table of a run or an evaluation, its title on one line above it."""
     table = Table(header_style="bold")
     table.add_column("clients' own test data")
     table.add_column("value", justify="right")
-    names = {
-        "test_accuracy": ("accuracy, over all samples", "{:.2%}"),
-        "test_accuracy_mean": ("accuracy, mean over clients", "{:.2%}"),
-        "test_accuracy_worst10": ("accuracy, worst tenth of clients", "{:.2%}"),
-        "nll": ("negative log-likelihood (nats)", "{:.4f}"),
-        "brier": ("Brier score (0 to 2)", "{:.4f}"),
-        "ece": ("calibration error (ECE, 15 bins)", "{:.2%}"),
-        "f_ece": ("calibration error, mean over clients (F-ECE)", "{:.2%}"),
-    }
-    for key, (label, form) in names.items():
+    for key, (label, form) in RESULTS.items():
         if summary.get(key) is not None:
             table.add_row(label, form.format(summary[key]))
     return Group(Text(title, style="bold"), table)

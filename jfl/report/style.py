@@ -1,0 +1,100 @@
+"""How all pictures look: the house style, numbered axes, colour bars."""
+
+import os
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap
+from matplotlib.figure import Figure
+
+STYLE: dict[Any, Any] = {
+    "axes.edgecolor": "#888888",
+    "axes.labelsize": 10,
+    "axes.linewidth": 0.8,
+    "axes.prop_cycle": cycler(color=["#4E79A7", "#F28E2B", "#59A14F", "#B07AA1", "#76B7B2"]),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 12,
+    "axes.titlepad": 10,
+    "figure.dpi": 150,
+    "font.size": 9,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "pdf.fonttype": 42,  # text stays text, as journals ask
+    "text.parse_math": False,  # a $ in the name of a data set is a $
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+}
+BLUE = "#4E79A7"
+ORANGE = "#F28E2B"
+DARK_ORANGE = "#B8620E"
+GREY = "#888888"
+_HUES = (
+    *("#4E79A7", "#F28E2B", "#59A14F", "#E15759", "#B07AA1"),
+    *("#76B7B2", "#EDC948", "#FF9DA7", "#9C755F", "#BAB0AC"),
+)
+_RAINBOW = ("#2F3E75", "#4E79A7", "#76B7B2", "#59A14F", "#EDC948", "#F28E2B", "#E15759", "#7A3B69")
+DISTINCT = len(_HUES)
+"""So many classes have colours one can tell apart."""
+_MARGIN = 1.0  # inches left of a title
+_LETTERS = 10.5  # of a title in an inch
+LABELS = 25
+"""More tick labels than this on one axis run into each other."""
+
+
+@contextmanager
+def figure(width: float, height: float, path: Path) -> Iterator[Figure]:
+    """Gives a figure (inches) in the house style, and writes it whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure
+        try:
+            figure.savefig(temporary, format=path.suffix.removeprefix("."))
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def entitle(axes: Axes, title: str) -> None:
+    """Sets a title, in several lines where it is wider than the picture.
+
+    Not with matplotlib's own wrapping, which parses a $ even where `text.parse_math` is off.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    room = figure.get_figwidth() - _MARGIN
+    axes.set_title(textwrap.fill(title, max(20, int(room * _LETTERS))))
+
+
+def number(axis: Axis, count: int) -> None:
+    """Labels what is laid along an axis with its numbers, thinned out where there is much."""
+    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, count) if count <= s * LABELS)
+    axis.set_ticks(np.arange(0, count, step))
+
+
+def class_colours(classes: int) -> Colormap:
+    """Returns a colour for each class: different hues for few, a rainbow for many."""
+    if classes <= DISTINCT:
+        return ListedColormap(_HUES[:classes])
+    return LinearSegmentedColormap.from_list("rainbow", _RAINBOW, N=classes)
+
+
+def colour_bar(
+    figure: Figure, image: ScalarMappable, label: str, axes: Axes, extend: str = "neither"
+) -> Colorbar:
+    """Explains the colours of an image beside its axes."""
+    bar = figure.colorbar(image, ax=axes, label=label, extend=extend, shrink=0.8, aspect=30)
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    return bar

@@ -1,0 +1,117 @@
+"""TensorBoard's events of a run, in RUN/tensorboard: `tensorboard --logdir outputs` shows them.
+
+Events are written at once and in this thread. tensorboardX's own SummaryWriter hands them to a
+second thread, and where that one meets a full disk the run would wait for it for ever.
+"""
+
+import errno
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+TAGS = {
+    "train_loss": "train/loss",
+    "test_accuracy": "test/accuracy",
+    "test_accuracy_mean": "test/accuracy_mean",
+    "test_accuracy_worst10": "test/accuracy_worst10",
+    "test_nll": "test/nll",
+    "test_ece": "test/ece",
+    "valid_accuracy": "valid/accuracy",
+    "seconds": "cost/seconds",
+    "samples_per_second": "cost/samples_per_second",
+    "peak_rss_mb": "cost/peak_rss_mb",
+}
+"""What a record or its costs call it -> what TensorBoard calls it."""
+
+
+class Events:
+    """One event file; each process that trains a run opens its own.
+
+    A run goes on without events where they cannot be written, unless the disk is full.
+    """
+
+    def __init__(self, folder: Path, done: int, note: Callable[[str], None]) -> None:
+        """Opens a file that tells TensorBoard to forget all rounds after `done`.
+
+        Args:
+            folder: of the run.
+            done: the round the run goes on from.
+            note: is told once why there are no events.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        self._note = note
+        self._file: Any = None
+        with self._lenient():
+            self._proto, writer = _tensorboardx()
+            place = folder.resolve() / "tensorboard"
+            place.mkdir(exist_ok=True)
+            # TensorBoard reads the files in the order of their names
+            name = f"events.out.tfevents.{time.time():010.0f}.{len(list(place.iterdir())):04d}"
+            self._file = writer(str(place / name))
+            self._write(file_version="brain.Event:2")
+            start = self._proto.SessionLog(status=self._proto.SessionLog.START)
+            self._write(step=done + 1, session_log=start)
+            self._file.flush()
+
+    def add(self, number: int, record: Mapping[str, Any]) -> None:
+        """Writes what is known of a round, to the disk.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        if self._file is None:
+            return
+        known = [
+            {"tag": tag, "simple_value": float(record[name])}
+            for name, tag in TAGS.items()
+            if record.get(name) is not None
+        ]
+        with self._lenient():
+            self._write(step=number, summary={"value": known})
+            self._file.flush()
+
+    def __enter__(self) -> "Events":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._close()
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def _write(self, **fields: Any) -> None:
+        event = self._proto.Event(wall_time=time.time(), **fields)
+        self._file.write(event.SerializeToString())
+
+    @contextmanager
+    def _lenient(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whatever protobuf, too, has to complain of
+            with suppress(OSError):
+                self._close()
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self._note(f"no events for TensorBoard from here on: {error}")
+
+
+def _tensorboardx() -> Any:
+    """Imports tensorboardX without torch: a second and 190 MB, for tensors jfl never gives it."""
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
+    try:
+        from tensorboardX.proto import event_pb2
+        from tensorboardX.record_writer import RecordWriter
+    finally:
+        if hidden:
+            del sys.modules["torch"]
+    return event_pb2, RecordWriter
