@@ -150,8 +150,9 @@ def prepare(
     _, frozen = jax.jit(model.init)(stream(experiment.seed, "init"))
     everywhere = meshes.everywhere(mesh)
     owners = {part: getattr(partition, part) for part in ("train", "valid", "test")}
+    chunks = plans.CHUNKS[plan.backend]
     samples, rows = client_data.place(
-        dataset.x, dataset.y, owners, everywhere, experiment.data.augment
+        dataset.x, dataset.y, owners, everywhere, chunks, experiment.data.augment
     )
     client = Client(frozen, model, experiment.train, plan)
     return Federation(

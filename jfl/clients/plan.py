@@ -18,16 +18,24 @@ from jfl.errors import UsageError
 from jfl.models.base import Lowering
 
 PEER_SHARE = 4  # copies of all peers' models on a device may take one part in so many of its memory
-VERSION = 1  # of the table below; raise it when a choice changes
+VERSION = 2  # of the tables below; raise it when a choice changes
 
-# backend -> (loop, lowering). CPU: a convolution inside a loop is 10 to 20 times slower in the
-# native lowering, and vmapped clients only add memory traffic. Accelerators: small clients starve
-# the card one by one, and the gradient of the grouped convolution that vmap makes is slow.
-CHOICES: dict[str, tuple[Literal["map", "vmap"], Lowering]] = {
-    "cpu": ("map", "slices"),
-    "gpu": ("vmap", "slices"),
-    "tpu": ("vmap", "native"),
+LOOPS: dict[str, Literal["map", "vmap"]] = {"cpu": "map", "gpu": "vmap", "tpu": "vmap"}
+"""By backend. On a CPU, vmapped clients only add memory traffic; accelerators starve on one."""
+
+LOWERINGS: dict[tuple[str, str], Lowering] = {
+    ("cpu", "map"): "split",
+    ("cpu", "vmap"): "slices",
+    ("gpu", "map"): "native",
+    ("gpu", "vmap"): "slices",
+    ("tpu", "map"): "native",
+    ("tpu", "vmap"): "native",
 }
+"""By backend and loop; vmap makes grouped convolutions, whose gradients are slow. For CPUs the
+figures are in docs/performance.md; for accelerators they are unmeasured."""
+
+CHUNKS = {"cpu": (8, 16, 32, 64), "gpu": (16, 32, 64, 128, 256), "tpu": (16, 32, 64, 128, 256)}
+"""By backend, how many samples may be evaluated at once: on a CPU what stays in its caches."""
 
 
 class Config(Section):
@@ -37,7 +45,7 @@ class Config(Section):
     """One client after another on each device, or blocks of clients at once."""
     block: int | None = Field(default=None, ge=1)
     """Clients in a vmap block; none = as many as fit the memory."""
-    lowering: Literal["auto", "native", "slices"] = "auto"
+    lowering: Literal["auto", "native", "slices", "split"] = "auto"
     """How convolutions are computed."""
     devices: int | None = Field(default=None, ge=1)
     """How many devices share the clients; on CPU these are virtual. None = all."""
@@ -84,16 +92,14 @@ class Plan:
 
 def backend_name(platform: str) -> str:
     """Returns cpu, gpu or tpu for a JAX platform name."""
-    return {"cuda": "gpu", "rocm": "gpu"}.get(platform, platform)
+    return platform if platform in ("cpu", "tpu") else "gpu"
 
 
 def loop_and_lowering(config: Config, backend: str) -> tuple[Literal["map", "vmap"], Lowering]:
     """Returns the table's choice for a backend, where the config does not fix it."""
-    loop, lowering = CHOICES.get(backend, CHOICES["gpu"])
-    return (
-        loop if config.loop == "auto" else config.loop,
-        lowering if config.lowering == "auto" else config.lowering,
-    )
+    loop = LOOPS[backend] if config.loop == "auto" else config.loop
+    lowering = LOWERINGS[backend, loop] if config.lowering == "auto" else config.lowering
+    return loop, lowering
 
 
 def choose(

@@ -10,8 +10,10 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-Lowering = Literal["native", "slices"]
-"""How a convolution is computed; see Conv. The parameters are the same in each."""
+from jfl.models.convolution import native, slices, split
+
+Lowering = Literal["native", "slices", "split"]
+"""How a convolution is computed; see jfl/models/convolution.py. The parameters are the same."""
 
 Init = Literal["torch", "flax"]
 """Initial weights: PyTorch's uniform(+-1/sqrt(fan_in)), or Flax's LeCun normal and zero bias."""
@@ -30,11 +32,7 @@ class Dense(nnx.Module):
 
 
 class Conv(nnx.Module):
-    """A 2-D convolution of NHWC images; `kernel` [kh, kw, in, out], `bias` [out] if there is one.
-
-    `native` is XLA's convolution. `slices` lays shifted copies of the image side by side and
-    multiplies once: on a CPU XLA has no fast convolution inside `scan` or `map`, but a fast matmul.
-    """
+    """A convolution of NHWC images; `kernel` [kh, kw, in, out], `bias` [out] if there is one."""
 
     def __init__(
         self,
@@ -52,39 +50,12 @@ class Conv(nnx.Module):
         self.kernel, drawn = initialise((size, size, inputs, outputs), init, rngs)
         self.bias = drawn if bias else None
         self.stride, self.padding = stride, padding
-        self.convolve = {"native": _native, "slices": _slices}[lowering]
+        self.convolve = {"native": native, "slices": slices, "split": split}[lowering]
 
     def __call__(self, x: Float[Array, "B H W i"]) -> Float[Array, "B h w o"]:
         """Convolves; h = (H + 2 padding - kh) // stride + 1."""
         y = self.convolve(x, self.kernel[...], self.stride, self.padding)
         return y if self.bias is None else y + jnp.broadcast_to(self.bias[...], y.shape)
-
-
-def _native(x: Array, kernel: Array, stride: int, padding: int) -> Array:
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        [(padding, padding)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-
-
-def _slices(x: Array, kernel: Array, stride: int, padding: int) -> Array:
-    kh, kw, _, outputs = kernel.shape
-    x = jnp.pad(x, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
-    # columns, then rows: kh + kw copies of longer runs instead of kh * kw short ones
-    patches = _shifted(_shifted(x, kw, stride, axis=2), kh, stride, axis=1)
-    # one tall matmul, not a batch of small ones
-    flat = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, outputs)
-    return flat.reshape(*patches.shape[:-1], outputs)
-
-
-def _shifted(x: Array, size: int, stride: int, axis: int) -> Array:
-    """Returns the `size` views of x a window sees along an axis, concatenated as channels."""
-    last = x.shape[axis] - size + 1
-    views = [lax.slice_in_dim(x, i, i + last, stride, axis) for i in range(size)]
-    return jnp.concatenate(views, axis=-1)
 
 
 class GroupNorm(nnx.Module):

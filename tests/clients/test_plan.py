@@ -37,7 +37,8 @@ def layout(devices: int = 2, loop: str = "map", block: int = 1, peers: str = "ga
 
 
 def test_cpus_run_clients_in_sequence_and_cards_in_blocks() -> None:
-    assert (chosen().loop, chosen().lowering, chosen().store) == ("map", "slices", "host")
+    assert (chosen().loop, chosen().lowering, chosen().store) == ("map", "split", "host")
+    assert chosen(Config(loop="vmap"), client_bytes=MIB).lowering == "slices"
     card = chosen(backend="gpu", num_devices=1, client_bytes=300 * MIB)
     assert (card.loop, card.block, card.store) == ("vmap", 3, "device")
     assert chosen(backend="gpu", num_devices=1, client_bytes=MIB).block == 20
