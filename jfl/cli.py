@@ -21,6 +21,7 @@ COMMANDS = {
     "stop": ("jfl.commands.runs:stop", "Stop a run after its round, saved."),
     "doctor": ("jfl.commands.doctor:doctor", "Say what this machine has, and what is wrong."),
     "data": ("jfl.commands.data:data", "List, prepare, show and verify data sets."),
+    "bench": ("jfl.commands.bench:bench", "Measure speed, side by side with lean PyTorch."),
     "list": ("jfl.commands.list:list_plugins", "List algorithms, models, data sets, partitions."),
 }
 

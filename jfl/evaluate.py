@@ -111,9 +111,12 @@ class Evaluator:
                 total.setdefault(name, np.zeros(shape, values.dtype))[ids] = values
         return Result(total)
 
-    def shared(self, params: Params, rows: Rows) -> Result:
-        """Measures one model on every client's data."""
-        return Result(jax.device_get(self._shared(self._client, params, self._samples, rows)))
+    def shared(self, params: Params, rows: Rows, order: Int[np.ndarray, " N"]) -> Result:
+        """Measures one model on every client's data, laid over the devices in some order."""
+        laid_out = Rows(rows.start[order], rows.count[order])
+        measured = jax.device_get(self._shared(self._client, params, self._samples, laid_out))
+        by_id = np.argsort(order)
+        return Result({name: values[by_id] for name, values in measured.items()})
 
 
 def _own(client: Client, params: Params, samples: Samples, rows: Rows) -> Metrics:

@@ -113,12 +113,15 @@ class Federation:
             Results by entry of `own`; the first is the algorithm's result.
         """
         rows = self.rows[part]
+        counts = np.asarray(rows.count)
         if not self.algorithm.personal:
-            return {"params": self._evaluator.shared(shared["params"], rows)}
+            order = plans.order(self.plan, counts)
+            return {"params": self._evaluator.shared(shared["params"], rows, order)}
 
         def models_of(name: str) -> Iterator[tuple[Int[np.ndarray, " K"], Params]]:
             for ids in stores.blocks(self.experiment.clients, self.block):
-                yield ids, own(ids, name)
+                laid_out = ids[plans.order(self.plan, counts[ids])]
+                yield laid_out, own(laid_out, name)
 
         return {
             name: self._evaluator.own(models_of(name), rows) for name in self.algorithm.personal

@@ -9,12 +9,13 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
+from jfl import compiled, tree
 from jfl import folder as folders
 from jfl import mesh as meshes
-from jfl import tree
 from jfl.checkpoint import Checkpoints
 from jfl.clients import store as stores
-from jfl.costs import CompileClock, peak_rss_mb
+from jfl.compiled import CompileClock
+from jfl.costs import peak_rss_mb
 from jfl.errors import CheckpointError, UsageError
 from jfl.federate import check_fits
 from jfl.federation import Federation, prepare
@@ -48,6 +49,8 @@ def run(
         moved = experiment.data.model_copy(update=dict(data))
         experiment = experiment.model_copy(update={"data": moved})
     meshes.start(device, experiment.plan.devices or meshes.cores())
+    if experiment.data.cache:
+        compiled.keep(experiment.data.cache_place)
     clock = CompileClock()
     federation = prepare(experiment, folder.partition)
     check_fits(federation, checkpoints, number)
@@ -78,7 +81,7 @@ def run(
             **{name: summary[name] for name in ("nll", "ece", "f_ece", "mce", "brier")},
             "seconds": time.perf_counter() - started,
             "seconds_per_round": summarise(folder.path)["seconds_per_round"],
-            "compile_seconds": round(clock.seconds, 3),
+            **clock.record(),
             "params_sha256": params_sha256(federation, checkpoints, number),
             "peak_rss_mb": peak_rss_mb(),
             "data": folders.data_record(federation),

@@ -15,13 +15,13 @@ from typing import Any
 import jax
 from rich.panel import Panel
 
+from jfl import compiled, detach, federate, plugins
 from jfl import config as configs
-from jfl import detach, federate, plugins
 from jfl import experiment as experiments
 from jfl import folder as folders
 from jfl import mesh as meshes
 from jfl.checkpoint import check_space, needed_bytes
-from jfl.costs import CompileClock
+from jfl.compiled import CompileClock
 from jfl.errors import CheckpointError, DataError, UsageError
 from jfl.experiment import Experiment
 from jfl.federation import Federation, prepare
@@ -207,6 +207,8 @@ def _start_jax(experiment: Experiment, device: str | None, cpu_devices: int) -> 
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
         os.environ["XLA_FLAGS"] = flags.strip()
     meshes.start(device, cpu_devices)
+    if experiment.data.cache:
+        compiled.keep(experiment.data.cache_place)
 
 
 def _introduce(federation: Federation, screen: Screen) -> None:
@@ -266,7 +268,7 @@ def _summary(
         "clients": experiment.clients,
         "cohort": experiment.cohort_size,
         "seed": experiment.seed,
-        "compile_seconds": round(clock.seconds, 3),
+        **clock.record(),
         "params_sha256": outcome.params_sha256,
         "data": folders.data_record(federation),
     }

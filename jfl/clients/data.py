@@ -13,8 +13,6 @@ from jaxtyping import Array, Float32, Int, Shaped
 from jfl.datasets.base import as_input
 from jfl.types import AnyArray
 
-CHUNK_OVERHEAD = 8  # what one more chunk costs, in samples
-
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def place(
     y: np.ndarray,
     owners: Mapping[str, Sequence[np.ndarray]],
     sharding: Sharding,
-    chunks: Sequence[int],
+    chunks: tuple[Sequence[int], int],
     augment: tuple[str, ...] = (),
 ) -> tuple[Samples, dict[str, Rows]]:
     """Puts samples on the devices.
@@ -67,7 +65,7 @@ def place(
         y: labels [n].
         owners: for `train`, `valid` and `test`, the samples of each client.
         sharding: where they go.
-        chunks: how many samples may be evaluated at once.
+        chunks: how many samples may be evaluated at once, and what one more chunk costs.
         augment: random changes of training images.
 
     Returns:
@@ -85,16 +83,19 @@ def place(
         y=jax.device_put(y, sharding),
         index=jax.device_put(np.concatenate(index).astype(np.int32), sharding),
         longest=max(int(rows["train"].count.max()), 1),
-        chunk=best_chunk(np.concatenate([rows["valid"].count, rows["test"].count]), chunks),
+        chunk=best_chunk(np.concatenate([rows["valid"].count, rows["test"].count]), *chunks),
         augment=augment,
     )
     return samples, rows
 
 
-def best_chunk(counts: Int[np.ndarray, " n"], chunks: Sequence[int]) -> int:
-    """Returns the evaluation batch that wastes least on short last batches."""
+def best_chunk(counts: Int[np.ndarray, " n"], chunks: Sequence[int], overhead: int) -> int:
+    """Returns the evaluation batch that wastes least on short last batches.
+
+    One more chunk costs as much as `overhead` samples.
+    """
 
     def cost(chunk: int) -> int:
-        return int((-(-counts // chunk)).sum()) * (chunk + CHUNK_OVERHEAD)
+        return int((-(-counts // chunk)).sum()) * (chunk + overhead)
 
     return min(chunks, key=cost)

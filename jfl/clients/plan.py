@@ -34,8 +34,13 @@ LOWERINGS: dict[tuple[str, str], Lowering] = {
 """By backend and loop; vmap makes grouped convolutions, whose gradients are slow. For CPUs the
 figures are in docs/performance.md; for accelerators they are unmeasured."""
 
-CHUNKS = {"cpu": (8, 16, 32, 64), "gpu": (16, 32, 64, 128, 256), "tpu": (16, 32, 64, 128, 256)}
-"""By backend, how many samples may be evaluated at once: on a CPU what stays in its caches."""
+CHUNKS: dict[str, tuple[tuple[int, ...], int]] = {
+    "cpu": ((8, 16, 32, 64), 2),
+    "gpu": ((16, 32, 64, 128, 256), 8),
+    "tpu": ((16, 32, 64, 128, 256), 8),
+}
+"""By backend, how many samples may be evaluated at once (on a CPU what stays in its caches), and
+what one more chunk costs, in samples."""
 
 
 class Config(Section):

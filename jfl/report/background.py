@@ -63,7 +63,11 @@ def costs(run: RunFiles) -> str:
         speed = sum(_column(steady, "samples")) / max(sum(trained), 1e-9)
         rows.append(("training samples a second", f"{speed:,.0f}"))
     if run.result.get("rounds") == run.rounds and "compile_seconds" in run.result:
-        rows.append(("compilation, in all", duration(run.result["compile_seconds"])))
+        words = duration(run.result["compile_seconds"])
+        if "programs_kept" in run.result:
+            new, kept = run.result["programs_compiled"], run.result["programs_kept"]
+            words += f", {new} programs; {kept} kept from earlier runs"
+        rows.append(("compilation, in all", words))
     rows += _amounts(run)
     return "\n\n".join(["## Costs", table(["cost", "value"], rows)])
 

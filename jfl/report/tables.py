@@ -76,6 +76,32 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
+def bench_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Returns one row per measurement, with times in milliseconds or seconds."""
+    table = Table(header_style="bold", box=None, pad_edge=False, collapse_padding=True)
+    table.add_column("row", no_wrap=True)
+    table.add_column("size")
+    for name in ("jfl", "PyTorch", "faster", "of peak", "memory", "padding"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        reference, speedup = row["reference_seconds"], row["speedup"]
+        table.add_row(
+            row["name"],
+            row["size"],
+            _short_time(row["seconds"]),
+            (row["reference"] or "-") if reference is None else _short_time(reference),
+            "-" if speedup is None else f"{speedup:.2f} x",
+            f"{row['peak_fraction']:.0%}",
+            f"{row['peak_rss_mb']:.0f} MB",
+            f"{row['padding']:.0%}",
+        )
+    return table
+
+
+def _short_time(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.2f} ms"
+
+
 def pairs_table(pairs: Sequence[tuple[str, str]]) -> Table:
     """Returns names and what there is to say of them."""
     table = Table(show_header=False)

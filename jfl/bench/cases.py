@@ -1,0 +1,112 @@
+"""What is measured: suites of cases with fixed names."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from jfl.clients import plan as plans
+from jfl.models.base import Lowering
+
+Work = Literal["step", "round"]
+
+CLIENT = ("train={batch_size: 10, learning_rate: 0.005}", "checkpoint.every=1000")
+FASHION = ("data={name: fashion_mnist, on_missing: embedded}", "model={name: cnn}")
+DATA = {
+    "cnn-28": FASHION,
+    "cnn-32": ("data={name: cifar10, on_missing: embedded}", "model={name: cnn}"),
+    "cnn-64": ("data={name: tiny_imagenet, on_missing: embedded}", "model={name: cnn}"),
+    "resnet18": ("data={name: cifar10, on_missing: embedded}", "model={name: resnet18}"),
+    "mlp": ("data={name: fashion_mnist, on_missing: embedded}", "model={name: mlp}"),
+}
+TORCH = ("cnn-28", "cnn-32", "cnn-64", "mlp")  # networks the reference has
+STEPS = {"mlp": 3000, "cnn-28": 1000, "cnn-32": 600, "cnn-64": 40, "resnet18": 20}
+"""Local steps of a client in one measurement, about two seconds."""
+SLOWER = 20  # some variants are so many times slower
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: a name, the settings of a run, and what of it is timed."""
+
+    name: str
+    size: str
+    words: tuple[str, ...]
+    work: Work
+    reference: Literal["step", "fedavg", "fedfomo"] | None = None
+    loop: str = "auto"
+    lowering: str = "auto"
+    devices: int | None = None
+
+    @property
+    def settings(self) -> list[str]:
+        """Returns the words after `jfl train` that make the run."""
+        plan = f"plan={{loop: {self.loop}, lowering: {self.lowering}"
+        plan += "}" if self.devices is None else f", devices: {self.devices}}}"
+        return [*CLIENT, *self.words, plan, "seed=0"]
+
+
+def step(network: str, cores: int, loop: str = "auto", lowering: str = "auto") -> Case:
+    """Local steps of as many clients as there are cores; a second one is the time of one step."""
+    variant = "" if (loop, lowering) == ("auto", "auto") else f"/{loop}-{lowering}"
+    steps = STEPS[network] // (SLOWER if variant else 1)
+    words = (
+        *DATA[network],
+        f"clients={cores}",
+        f"data.limit={steps * 10 * cores}",
+        "partition={name: iid, train_fraction: 0.9, valid_fraction: 0.0}",
+        "algorithm=local",
+    )
+    reference = "step" if network in TORCH and not variant else None
+    return Case(f"step/{network}{variant}", "batch 10", words, "step", reference, loop, lowering)
+
+
+def federated_round(
+    algorithm: Literal["fedavg", "fedfomo"],
+    clients: int,
+    samples: int | None,
+    devices: int | None = None,
+) -> Case:
+    """A round with its evaluation, all clients in it, Dirichlet 0.1."""
+    words = (
+        *FASHION,
+        f"clients={clients}",
+        "partition={name: dirichlet, alpha: 0.1}",
+        f"algorithm={algorithm}",
+        *((f"data.limit={samples}",) if samples else ()),
+    )
+    size = f"{clients} clients, {samples or 70_000:,} samples"
+    if devices is not None:
+        size += f", {devices} devices"
+    name = f"round/{algorithm}/cnn-28"
+    return Case(name, size, words, "round", algorithm, devices=devices)
+
+
+def suite(name: str, cores: int) -> list[Case]:
+    """Returns the cases of quick, step, round, memory, scale or all."""
+    rounds: tuple[Literal["fedavg", "fedfomo"], ...] = ("fedavg", "fedfomo")
+    variants = [(loop, low) for loop in set(plans.LOOPS.values()) for low in get_args(Lowering)]
+    suites = {
+        "quick": [
+            *(step(network, cores) for network in ("mlp", "cnn-28", "cnn-32")),
+            *(federated_round(algorithm, 20, 14_000) for algorithm in rounds),
+        ],
+        "step": [
+            *(step(network, cores) for network in DATA),
+            *(
+                step(n, cores, *variant)
+                for n in ("cnn-28", "cnn-32")
+                for variant in sorted(variants)
+            ),
+        ],
+        "round": [federated_round(algorithm, 20, None) for algorithm in rounds],
+        "memory": [federated_round("fedfomo", clients, 14_000) for clients in (20, 100)],
+        "scale": [
+            federated_round("fedavg", 100, 14_000, devices=devices)
+            for devices in sorted({1, cores})
+        ],
+    }
+    if name == "all":
+        return [case for key, cases in suites.items() if key != "quick" for case in cases]
+    return suites[name]
+
+
+NAMES = ("quick", "step", "round", "memory", "scale", "all")

@@ -1,0 +1,169 @@
+"""Runs cases: jfl and the reference in processes of their own, which take turns."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from jfl import mesh as meshes
+from jfl.bench.cases import Case
+from jfl.errors import UsageError
+
+REFERENCE = Path(__file__).parents[2] / "tests" / "reference" / "torch_round.py"
+"""Where a checkout has the lean PyTorch version; a wheel does not have it."""
+
+
+PAIRS = 5
+
+
+class Worker:
+    """A process that works once whenever it is asked to."""
+
+    def __init__(self, process: "subprocess.Popen[str]", what: str) -> None:
+        self._process, self._what = process, what
+        self.facts = self._read()
+
+    def once(self) -> dict[str, Any]:
+        """Has the work done once and returns what the process says of it."""
+        assert self._process.stdin
+        try:
+            self._process.stdin.write("go\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended; what it said last is asked for now
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            if line.startswith("{") or line == "ready\n":
+                return json.loads(line) if line.startswith("{") else {}
+        said = Path(self._what).with_suffix(".err").read_text(encoding="utf-8").strip()
+        reason = said.split("\n")[-1] or f"exit code {self._process.wait()}"
+        raise UsageError(f"the bench of {Path(self._what).stem} ended early: {reason}")
+
+
+@contextmanager
+def worker(command: Sequence[str], spec: dict[str, Any], place: Path) -> Iterator[Worker]:
+    """Starts a process on a spec, and ends it."""
+    place.write_text(json.dumps(spec), encoding="utf-8")
+    with place.with_suffix(".err").open("w") as errors:
+        process = subprocess.Popen(
+            [*command, str(place)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+    try:
+        yield Worker(process, str(place))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def run(
+    cases: Sequence[Case],
+    device: str | None,
+    *,
+    say: Callable[[str], None],
+    data_settings: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """Returns one row per case, measured in turns with the reference where there is one."""
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as processes:
+        spec = {"work": "peak", "device": device}
+        peak = processes.enter_context(worker(_own(), spec, Path(scratch) / "peak.json"))
+        rows = []
+        for number, case in enumerate(cases):
+            say(f"{number + 1}/{len(cases)}  {case.name}, {case.size}")
+            place = Path(scratch) / f"{number}-{case.name.replace('/', '-')}.json"
+            rows.append(_row(case, peak, place, device, data_settings))
+        return rows
+
+
+def _own() -> list[str]:
+    return [sys.executable, "-m", "jfl.bench.worker"]
+
+
+def _row(
+    case: Case, peak: Worker, place: Path, device: str | None, data_settings: Sequence[str]
+) -> dict[str, Any]:
+    compared = case.reference and REFERENCE.is_file() and find_spec("torch") is not None
+    arrays = str(place.with_suffix(".npz"))
+    spec = {
+        "work": case.work,
+        "settings": [*case.settings, *data_settings],
+        "device": device,
+        "arrays": arrays if compared else None,
+    }
+    with ExitStack() as processes:
+        ours = processes.enter_context(worker(_own(), spec, place))
+        theirs = None
+        if compared:
+            command, asked = [sys.executable, str(REFERENCE)], _reference(case, ours.facts, arrays)
+            place = place.with_name(f"{place.stem}-torch.json")
+            theirs = processes.enter_context(worker(command, asked, place))
+        seconds, reference, peaks, replies = [], [], [], []
+        for _ in range(PAIRS):
+            peaks.append(peak.once()["flops"])
+            replies.append(ours.once())
+            seconds.append(replies[-1]["seconds"])
+            if theirs:
+                reference.append(theirs.once()["seconds"])
+    facts = ours.facts
+    if case.work == "step":  # clients on other cores take steps at the same time
+        seconds = [value / facts["steps"] for value in seconds]
+        reference = [value * meshes.cores() / facts["steps"] for value in reference]
+    ratios = [b / a for a, b in zip(seconds, reference, strict=False)]
+    median = statistics.median(seconds)
+    return {
+        "name": case.name,
+        "backend": facts["backend"],
+        "size": case.size + (" (embedded digits)" if facts["embedded"] else ""),
+        "plan": facts["plan"],
+        "seconds": median,
+        "reference": ("torch" if reference else "absent") if case.reference else None,
+        "reference_seconds": statistics.median(reference) if reference else None,
+        "speedup": statistics.median(ratios) if ratios else None,
+        "peak_fraction": facts["flops"] / median / max(peaks),
+        "peak_flops": max(peaks),
+        "peak_rss_mb": replies[-1]["peak_rss_mb"],
+        "padding": facts["padding"],
+    }
+
+
+def _reference(case: Case, facts: dict[str, Any], arrays: str) -> dict[str, Any]:
+    """Returns the spec of the same work in PyTorch."""
+    return {
+        "work": case.reference,
+        "arrays": arrays,
+        "model": "mlp" if case.name.endswith("mlp") else "cnn",
+        "hidden": [200],
+        "shape": facts["shape"],
+        "classes": facts["classes"],
+        "batch_size": 10,
+        "learning_rate": 0.005,
+        "num_candidates": 5,
+    }
+
+
+def tuned(rows: Sequence[dict[str, Any]]) -> str:
+    """Returns the yaml of the plan whose local step was the fastest."""
+    steps = [row for row in rows if row["name"].count("/") == 2 and row["name"].startswith("step/")]
+    totals: dict[str, float] = {}
+    for row in steps:
+        variant = row["name"].split("/")[2]
+        totals[variant] = totals.get(variant, 0.0) + row["seconds"]
+    if not totals:
+        raise UsageError("--tune needs the suite step, which measures every plan")
+    loop, lowering = min(totals, key=lambda name: totals[name]).split("-")
+    plan = f"plan: {{loop: {loop}, lowering: {lowering}}}"
+    return f"# the fastest local steps on this machine, by jfl bench\n{plan}\n"

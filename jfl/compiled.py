@@ -1,0 +1,66 @@
+"""Compiled programs: kept between runs, and counted."""
+
+import hashlib
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+FOLDER = "compiled"
+
+
+def keep(place: Path) -> None:
+    """Keeps compiled programs in a folder, so that the next run need not compile them again.
+
+    JAX's own setting (JAX_COMPILATION_CACHE_DIR) has the last word. Machines of other types that
+    share the folder do not share programs.
+    """
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
+        return
+    if not os.access(place if place.exists() else place.parent, os.W_OK):
+        return  # it would only warn in every run
+    jax.config.update("jax_compilation_cache_dir", str(place / FOLDER / _machine()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _machine() -> str:
+    """Returns a name for the type of processor and the compiler; programs fit no other."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        features = platform.processor()
+    facts = (platform.machine(), features, metadata.version("jaxlib"))
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+class CompileClock:
+    """Counts, from its making on, the programs JAX compiles or finds kept, and the seconds."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.programs = 0
+        self.kept = 0
+        jax.monitoring.register_event_duration_secs_listener(self._compiled)
+        jax.monitoring.register_event_listener(self._found)
+
+    def _compiled(self, event: str, duration_secs: float, **_: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            self.seconds += duration_secs
+            self.programs += 1
+
+    def _found(self, event: str, **_: Any) -> None:
+        self.kept += event == "/jax/compilation_cache/cache_hits"
+
+    def record(self) -> dict[str, float]:
+        """Returns what was counted, for a run's results."""
+        seconds = round(self.seconds, 3)
+        return {
+            "compile_seconds": seconds,
+            "programs_compiled": self.programs - self.kept,
+            "programs_kept": self.kept,
+        }

@@ -1,0 +1,54 @@
+import json
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+from jfl import compiled
+from jfl.rounds import Rounds
+from tests import federations
+from tests.command_line import CHECKOUT, SMALL
+from tests.command_line import jfl as command
+
+
+@pytest.mark.parametrize("algorithm", ["fedavg", "fedfomo"])
+def test_nothing_is_compiled_after_the_second_round(algorithm: str) -> None:
+    rounds = Rounds(federations.prepare(f"algorithm={algorithm}", "participation=0.8"))
+    clock = compiled.CompileClock()
+    for number in (1, 2):
+        rounds.step(number)
+        rounds.evaluate()
+    warm = clock.programs
+    for number in (3, 4, 5):
+        rounds.step(number)
+        rounds.evaluate()
+    assert clock.programs == warm > 0
+
+
+def test_a_second_run_finds_its_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests import command_line
+
+    own = {k: v for k, v in command_line.ENVIRONMENT.items() if not k.startswith("JAX_")}
+    monkeypatch.setattr(command_line, "ENVIRONMENT", own | {"JAX_PLATFORMS": "cpu"})
+    first, second, without = (
+        command("train", SMALL, "rounds=1", "--json", *words, cwd=tmp_path)
+        for words in ((), (), ("--no-cache",))
+    )
+    assert first.code == second.code == without.code == 0, first.err + second.err + without.err
+    assert first.answer["programs_kept"] == 0
+    assert second.answer["programs_kept"] > 0.8 * first.answer["programs_compiled"]
+    assert second.answer["params_sha256"] == first.answer["params_sha256"]
+    assert without.answer["programs_kept"] == 0
+    assert list((tmp_path / "data_cache" / "compiled").iterdir())
+    run = tmp_path / second.answer["run"]
+    kept = json.loads((run / "result.json").read_text())["programs_kept"]
+    assert f"{kept} kept from earlier runs" in (run / "report.md").read_text()
+
+
+def test_what_the_user_set_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = jax.config.jax_compilation_cache_dir
+    compiled.keep(tmp_path)
+    assert jax.config.jax_compilation_cache_dir == before
+    assert CHECKOUT.is_dir()
+    assert not os.listdir(tmp_path)
