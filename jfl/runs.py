@@ -16,9 +16,8 @@ import jax
 from rich.panel import Panel
 
 from jfl import config as configs
-from jfl import detach
+from jfl import detach, federate
 from jfl import experiment as experiments
-from jfl import federate
 from jfl import folder as folders
 from jfl import mesh as meshes
 from jfl.checkpoint import check_space, needed_bytes
