@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +26,7 @@ from pydantic import Field
 
 from jfl import tree
 from jfl.config import Section
-from jfl.errors import CheckpointError
+from jfl.errors import CheckpointError, JflError
 
 MANIFEST = "manifest.json"
 NO_SPACE = os.strerror(errno.ENOSPC)
@@ -100,6 +101,27 @@ class Checkpoints:
         self.wait()
         self._pending = self._worker.submit(self._write, round_number, state, about)
 
+    def save_by_client(
+        self,
+        round_number: int,
+        state: dict[str, Any],
+        others: Iterable[Mapping[str, np.ndarray]],
+        about: dict[str, Any],
+    ) -> None:
+        """Writes a state whose clients come one after another and are never all in memory.
+
+        Args:
+            round_number: which checkpoint.
+            state: the state with client 0's slices only, each with a leading axis of one.
+            others: the slices of clients 1, 2, ... by dotted path such as `own.params.fc.bias`.
+            about: what the manifest says, `clients` among it.
+
+        Raises:
+            CheckpointError: it failed; older checkpoints are untouched.
+        """
+        self.wait()
+        self._write(round_number, state, about, others)
+
     def wait(self) -> None:
         """Waits for a save under way.
 
@@ -110,7 +132,13 @@ class Checkpoints:
         if pending is not None:
             pending.result()
 
-    def _write(self, round_number: int, state: Any, about: dict[str, Any]) -> None:
+    def _write(
+        self,
+        round_number: int,
+        state: Any,
+        about: dict[str, Any],
+        others: Iterable[Mapping[str, np.ndarray]] | None = None,
+    ) -> None:
         target = self.folder / str(round_number)
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.iterdir():
@@ -125,6 +153,8 @@ class Checkpoints:
                 (writing / ARRAYS).absolute(),
                 args=ocp.args.PyTreeSave(state, save_args=jax.tree.map(_by_client, state)),
             )
+            if others is not None:
+                _append((writing / ARRAYS).absolute(), others, about["clients"])
             hashes = {name: _sha256(writing / name) for name in _files(writing)}
             content = {"round": round_number, **about, "files": hashes}
             _write_synced(writing / MANIFEST, json.dumps(content, indent=1))
@@ -133,6 +163,8 @@ class Checkpoints:
         except Exception as error:
             _remove(writing)
             free = shutil.disk_usage(self.folder).free / 2**20
+            if isinstance(error, JflError):  # of whoever gives the clients
+                raise
             raise CheckpointError(
                 f"the checkpoint of round {round_number} could not be written to {self.folder} "
                 f"({_first_line(error)}; {free:.0f} MiB free); older checkpoints are kept, make "
@@ -295,10 +327,29 @@ def _by_client(leaf: np.ndarray) -> ocp.SaveArgs:
     return ocp.SaveArgs(chunk_byte_size=max(1, array.nbytes // array.shape[0]), shard_axes=(0,))
 
 
-def _open(folder: Path, name: str) -> Any:
-    """Opens one array of a checkpoint for reading by parts."""
+def _open(folder: Path, name: str, write: ts.Context | None = None) -> Any:
+    """Opens one array of a checkpoint for reading, or writing, by parts."""
     store = {"driver": "ocdbt", "base": f"file://{folder}", "path": f"{name}/"}
-    return ts.open({"driver": "zarr", "kvstore": store}, open=True, read=True).result()
+    spec = {"driver": "zarr", "kvstore": store}
+    writing = {} if write is None else {"write": True, "context": write}
+    return ts.open(spec, open=True, read=True, **writing).result()
+
+
+def _append(folder: Path, others: Iterable[Mapping[str, np.ndarray]], clients: int) -> None:
+    """Makes arrays of one client longer, and writes the slices of all others into them."""
+    arrays: dict[str, Any] = {}
+    for client, slices in enumerate(others, start=1):
+        if not arrays:
+            one = ts.Context()  # one index for all arrays, hence one new version of it a client
+            opened = {path: _open(folder, path, one) for path in slices}
+            shapes = {path: (clients, *array.shape[1:]) for path, array in opened.items()}
+            arrays = {
+                path: array.resize(exclusive_max=shapes[path]).result()
+                for path, array in opened.items()
+            }
+        with ts.Transaction(atomic=True) as transaction:
+            for path, value in slices.items():
+                arrays[path].with_transaction(transaction)[client] = value
 
 
 def _files(folder: Path) -> list[str]:
