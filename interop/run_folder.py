@@ -1,6 +1,5 @@
 """A run folder made of models that were trained elsewhere; written aside, checked, then renamed."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -164,12 +163,6 @@ def check_written(
             there = np.asarray(found[path]) if ids is None else np.asarray(found[path])[0]
             if there.tobytes() != np.asarray(array, np.float32).tobytes():
                 raise CheckpointError(f"{path} of client {client} was not written as it was read")
-
-
-def sha256(path: Path) -> str:
-    """Returns the fingerprint of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _shown(shape: tuple[int, ...] | None) -> str:

@@ -73,7 +73,7 @@ class Snapshot:
 def find(value: Any) -> Snapshot:
     """Returns what a snapshot holds; it has no clients where none were found."""
     where, members = _clients(value)
-    clients = [_client(member) for member in _ordered(members)]
+    clients = [_client(member) for member in torch_file.by_id(members)]
     common = next((w for w in (_weights(_get(value, k)) for k in _GLOBAL) if w), None)
     common = common or _weights(value)
     root = dict(torch_file.parts(value)) if _has_parts(value) else {}
@@ -131,14 +131,6 @@ def _containers(value: Any) -> Iterator[tuple[str, Any, int]]:
         if depth < _DEEPEST and not _own(item):
             inside = torch_file.parts(item)
             waiting.extend((f"{path}.{k}" if path else k, v, depth + 1) for k, v in inside)
-
-
-def _ordered(members: list[Any]) -> list[Any]:
-    """Returns clients by their id where they have one each."""
-    ids = [_get(member, "id") for member in members]
-    if all(type(i) is int for i in ids) and sorted(ids) == list(range(len(ids))):
-        return [member for _, member in sorted(zip(ids, members, strict=True), key=lambda p: p[0])]
-    return members
 
 
 def _client(member: Any) -> Client:

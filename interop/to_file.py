@@ -1,6 +1,5 @@
 """A model of jfl or of a torch file -> .safetensors, .npz, .pt, .pth, .bin; one client or all."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from interop.formats import npz, safetensors, torch_file, torch_write
 from interop.formats.base import Contents
 from interop.snapshot import Snapshot
 from interop.to_run import check_logits
-from jfl import plugins, tree
+from jfl import manifest, plugins, tree
 from jfl.errors import CheckpointError, UsageError
 from jfl.experiment import Experiment
 from jfl.folder import RunFolder
@@ -155,12 +154,9 @@ def _write_all(
         return numbers
     with run_folder.written_aside(target) as aside:
         aside.mkdir()
-        hashes = {}
         for one in ids:
-            path = aside / f"client_{one}{suffix}"
-            write(path, state(one))
-            hashes[path.name] = run_folder.sha256(path)
-        (aside / "manifest.json").write_text(json.dumps({"files": hashes}, indent=1))
+            write(aside / f"client_{one}{suffix}", state(one))
+        manifest.write(aside, {"clients": len(ids)})
     return numbers
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from interop import experiments, run_folder, torch_logits, torch_state
 from interop.snapshot import Snapshot, Weights
 from interop.torch_state import Imported
+from jfl import manifest
 from jfl import mesh as meshes
 from jfl.datasets.base import as_input
 from jfl.errors import CheckpointError
@@ -102,7 +103,7 @@ def convert(source: Path, target: Path, planned: Plan, wanted: Wanted) -> dict[s
     number = max(snapshot.round or 1, 1)
     about = {
         "source": source.name,
-        "sha256": run_folder.sha256(source),
+        "sha256": manifest.sha256(source),
         "names": {ours: list(theirs) for ours, theirs in planned.first.names.items()},
         "skipped": list(planned.skipped),
         "notes": list(planned.notes),

@@ -6,8 +6,6 @@ is written last; a folder without it counts as absent. Nothing older is deleted 
 """
 
 import errno
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -24,11 +22,10 @@ import tensorstore as ts
 from jaxtyping import Int
 from pydantic import Field
 
-from jfl import tree
+from jfl import manifest, tree
 from jfl.config import Section
 from jfl.errors import CheckpointError, JflError
 
-MANIFEST = "manifest.json"
 NO_SPACE = os.strerror(errno.ENOSPC)
 ARRAYS = "arrays"
 _HEADROOM = 1.1  # files are a little larger than their arrays
@@ -61,7 +58,7 @@ class Checkpoints:
         return sorted(
             int(path.name)
             for path in self.folder.iterdir()
-            if path.name.isdigit() and (path / MANIFEST).is_file()
+            if path.name.isdigit() and (path / manifest.NAME).is_file()
         )
 
     def best(self) -> int | None:
@@ -84,13 +81,7 @@ class Checkpoints:
         Raises:
             CheckpointError: it is damaged.
         """
-        path = self.folder / str(round_number) / MANIFEST
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            content["files"].items()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{path} cannot be read ({_first_line(error)})") from error
-        return content
+        return manifest.read(self.folder / str(round_number))
 
     def save(self, round_number: int, state: Any, about: dict[str, Any]) -> None:
         """Starts writing a state of NumPy arrays; waits for the save before it.
@@ -142,7 +133,9 @@ class Checkpoints:
         target = self.folder / str(round_number)
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.iterdir():
-            if path.is_dir() and not (path / MANIFEST).is_file():  # a kill interrupted its making
+            if (
+                path.is_dir() and not (path / manifest.NAME).is_file()
+            ):  # a kill interrupted its making
                 shutil.rmtree(path, ignore_errors=True)
         writing = self.folder / f"{round_number}.writing"
         try:
@@ -155,9 +148,7 @@ class Checkpoints:
             )
             if others is not None:
                 _append((writing / ARRAYS).absolute(), others, about["clients"])
-            hashes = {name: _sha256(writing / name) for name in _files(writing)}
-            content = {"round": round_number, **about, "files": hashes}
-            _write_synced(writing / MANIFEST, json.dumps(content, indent=1))
+            manifest.write(writing, {"round": round_number, **about})
             shutil.rmtree(target, ignore_errors=True)  # damaged: the resume went on before it
             os.rename(writing, target)
         except Exception as error:
@@ -180,24 +171,12 @@ class Checkpoints:
             kept.add(self._best(rounds) or newest)
         for old in set(rounds) - kept:
             # the manifest goes first: a half-deleted checkpoint must not count as one
-            (self.folder / str(old) / MANIFEST).unlink()
+            (self.folder / str(old) / manifest.NAME).unlink()
             shutil.rmtree(self.folder / str(old))
 
     def problems(self, round_number: int) -> list[str]:
         """Returns which files of a checkpoint are missing or do not match their hash."""
-        folder = self.folder / str(round_number)
-        wrong = []
-        try:
-            files = self.manifest(round_number)["files"]
-        except CheckpointError as error:
-            return [str(error)]
-        for name, expected in files.items():
-            path = folder / name
-            if not path.is_file():
-                wrong.append(f"{name} is missing")
-            elif _sha256(path) != expected:
-                wrong.append(f"{name} has changed")
-        return wrong
+        return manifest.problems(self.folder / str(round_number))
 
     def restore(self, round_number: int) -> dict[str, Any]:
         """Reads a whole checkpoint as NumPy arrays.
@@ -352,28 +331,12 @@ def _append(folder: Path, others: Iterable[Mapping[str, np.ndarray]], clients: i
                 arrays[path].with_transaction(transaction)[client] = value
 
 
-def _files(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _remove(folder: Path) -> None:
     """Removes the folder of a save that failed; its threads may go on writing for a moment."""
     for _ in range(5):
         shutil.rmtree(folder, ignore_errors=True)
         time.sleep(0.1)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _first_line(error: BaseException) -> str:

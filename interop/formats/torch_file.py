@@ -79,8 +79,7 @@ def parts(item: Any) -> Iterator[tuple[str, Any]]:
         for number, (key, value) in enumerate(item.items()):
             yield str(key) if isinstance(key, str | int | float) else str(number), value
     elif isinstance(item, list | tuple):
-        for number, value in enumerate(item):
-            yield str(number), value
+        yield from ((str(number), value) for number, value in enumerate(by_id(item)))
     elif isinstance(item, Record):
         for key, value in item.state.items():
             if key in _MODULE_PARTS and isinstance(value, dict):
@@ -89,6 +88,15 @@ def parts(item: Any) -> Iterator[tuple[str, Any]]:
                 yield str(key), value
         yield from parts(item.entries)
         yield from parts(item.items)
+
+
+def by_id(members: Sequence[Any]) -> Sequence[Any]:
+    """Returns objects in the order of their ids, where those are 0, 1, ...; else as they are."""
+    owners = [m for m in members if isinstance(m, Record) and type(m.state.get("id")) is int]
+    known = {owner.state["id"]: owner for owner in owners}
+    if len(owners) < len(members) or set(known) != set(range(len(members))):
+        return members
+    return [known[number] for number in range(len(members))]
 
 
 def is_module(value: Any) -> bool:

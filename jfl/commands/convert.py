@@ -66,7 +66,11 @@ def convert(source: str, destination: str | None, **flags: Any) -> None:
         changes=flags["changes"], classes=prefixes,
     )  # fmt: skip
     if flags["list_globals"]:
-        _list(screen, source, converter.names(Path(source), wanted), flags["as_json"])
+        found = converter.names(Path(source), wanted)
+        for line in importlib.import_module("interop.look.show").names(found):
+            screen.say(line)
+        if flags["as_json"]:
+            answer({"source": source, "names": found})
         return
     if destination is None:
         raise click.UsageError("DST is missing: a file such as model.safetensors, or a new run")
@@ -99,14 +103,3 @@ def _say(screen: Any, result: dict[str, Any], *, dry: bool) -> None:
     screen.say(f"{result['destination']}: {clients}{size}; {checked}")
     if result["kind"] == "jfl run":
         screen.say(f"next: jfl eval {result['destination']}")
-
-
-def _list(screen: Any, source: str, found: list[dict[str, Any]], as_json: bool) -> None:
-    words = {"data": "data", "record": "read as data", "refused": "refused"}
-    for entry in found:
-        verdict = words.get(entry["verdict"], f"needs --classes {entry['verdict']}")
-        nested = f", nested {entry['nested']} deep" if entry["nested"] else ""
-        screen.say(f"{entry['name']}  {verdict}  (byte {entry['position']:,}{nested})")
-    screen.say(f"{source}: {len(found)} names; nothing was built")
-    if as_json:
-        answer({"source": source, "names": found})
