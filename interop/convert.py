@@ -9,7 +9,9 @@ from interop.formats import npz, safetensors
 from interop.pickles import files, listing
 from interop.snapshot import Snapshot, Weights
 from interop.to_run import Wanted
-from jfl.errors import UsageError
+from jfl.errors import CheckpointError, UsageError
+
+_SENSELESS = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 
 
 def run(
@@ -46,7 +48,11 @@ def run(
         )
     if client is not None:
         raise UsageError(f"--client takes a file such as {target}.safetensors as destination")
-    planned = to_run.plan(snapshot, wanted)
+    try:
+        planned = to_run.plan(snapshot, wanted)
+    except _SENSELESS as error:
+        reason = str(error).split("\n", maxsplit=1)[0][:100]
+        raise CheckpointError(f"{source} holds weights that make no sense ({reason})") from error
     if not dry:
         return to_run.convert(source, target, planned, wanted)
     params = planned.first.params
@@ -77,7 +83,14 @@ def read(source: Path, wanted: Wanted) -> Snapshot:
     readers = {".safetensors": safetensors.read, ".npz": npz.read}
     reader = readers.get(source.suffix.lower())
     if reader is None:
-        return snapshots.find(files.read(source, wanted.classes))
+        value = files.read(source, wanted.classes)
+        try:
+            return snapshots.find(value)
+        except _SENSELESS as error:
+            reason = str(error).split("\n", maxsplit=1)[0][:100]
+            raise CheckpointError(
+                f"{source} holds clients that make no sense ({reason})"
+            ) from error
     return Snapshot([], Weights(reader(source).named()), None, (), None, {}, "")
 
 

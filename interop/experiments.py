@@ -1,6 +1,7 @@
 """The config of a run that was trained elsewhere: PFLlib's arguments as jfl's settings."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,11 @@ def algorithm(snapshot: Snapshot) -> tuple[str, tuple[str, ...]]:
     if known == "fedavg" and snapshot.common is None:
         return "local", ("there is no global model: each client keeps its own",)
     return known, ()
+
+
+def run_name(stem: str) -> str:
+    """Returns a file's name as a name of a run."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_-") or "converted"
 
 
 def experiment(

@@ -151,7 +151,7 @@ def _write_all(
         return numbers | {"verified": None, "mapping": lines}
     if single:
         write(target, first)
-        return numbers
+        return numbers | {"sha256": manifest.sha256(target)}
     with run_folder.written_aside(target) as aside:
         aside.mkdir()
         for one in ids:

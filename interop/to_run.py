@@ -58,6 +58,8 @@ def plan(snapshot: Snapshot, wanted: Wanted) -> Plan:
     settings = first.settings
     if settings.get("norm") == "group" and weights.groups:
         settings = settings | {"groups": weights.groups}
+    elif settings.get("norm") == "group":
+        notes = (*notes, "a state dict does not say its groups: 32, or what model.groups=N says")
     skipped = tuple(dict.fromkeys((*snapshot.skipped, *first.skipped)))
     return Plan(snapshot, algorithm, first, settings, (*notes, *first.notes), skipped)
 
@@ -72,8 +74,8 @@ def convert(source: Path, target: Path, planned: Plan, wanted: Wanted) -> dict[s
     meshes.start(wanted.device, 1)
     count = len(snapshot.clients) or _clients_of(wanted)
     experiment = experiments.experiment(
-        snapshot, planned.settings, name=source.stem, algorithm=algorithm, clients=count,
-        data=wanted.data, changes=wanted.changes,
+        snapshot, planned.settings, name=experiments.run_name(source.stem),
+        algorithm=algorithm, clients=count, data=wanted.data, changes=wanted.changes,
     )  # fmt: skip
     federation = prepare(experiment)
     shape = federation.dataset.input_shape
@@ -186,7 +188,7 @@ def _compare(federation: Federation, planned: Plan, weights: Weights | None) -> 
     state, layers = _torch_side(weights.state, made)
     theirs = torch_logits.logits(
         state, model, layers, x,
-        groups=planned.settings.get("groups", 32), epsilon=weights.epsilon,
+        groups=getattr(federation.experiment.model, "groups", 32), epsilon=weights.epsilon,
     )  # fmt: skip
     return check_logits(ours, theirs)
 

@@ -25,7 +25,7 @@ from tests.interop import snapshots  # noqa: E402
 from tests.reference import pfllib  # noqa: E402
 
 pytestmark = pytest.mark.torch
-FORMS = ["2", "4", "5", "zip", "legacy"]
+FORMS = ["2", "4", "legacy"]
 
 # jfl where torch cannot be imported, several commands in one process
 WITHOUT_TORCH = """
@@ -72,11 +72,17 @@ def without_torch(*commands: list[str], cwd: Path) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def federated(tmp_path_factory):
-    """A server in every form, its data, and what converting each came to."""
+def served(tmp_path_factory):
+    """A server, and a folder with its data."""
     folder = tmp_path_factory.mktemp("snapshots")
     snapshots.data(folder / "data")
-    server = snapshots.server()
+    return folder, snapshots.server()
+
+
+@pytest.fixture(scope="module")
+def federated(served):
+    """A server in several forms, its data, and what converting each came to."""
+    folder, server = served
     for form in FORMS:
         snapshots.save(folder / f"{form}.pkl", server, form)
     commands = [["convert", f"{f}.pkl", f"run-{f}", "--data", "data"] for f in FORMS]
@@ -105,6 +111,28 @@ def test_every_form_of_a_snapshot_becomes_the_same_run(federated, form):
     settings = run.experiment
     assert (settings.participation, settings.train.learning_rate) == (0.2, 0.005)
     assert settings.algorithm.model_dump()["num_candidates"] == 3
+
+
+@pytest.mark.parametrize("form", ["5", "zip"])
+def test_every_other_form_holds_the_same(tmp_path, form):
+    server = snapshots.server(clients=4)
+    found = convert.read(snapshots.save(tmp_path / form, server, form), Wanted())
+    by_id = {client.id: client for client in server.clients}
+    assert (len(found.clients), found.round, found.uploaded) == (4, 3, (1, 3))
+    for number, client in enumerate(found.clients):
+        for name, tensor in by_id[number].model.state_dict().items():
+            assert client.model.state[name].read().tobytes() == tensor.numpy().tobytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["5", "zip"])
+def test_other_forms_are_converted_without_torch_too(served, form):
+    folder, server = served
+    path = snapshots.save(folder / f"{form}.pkl", server, form)
+    words = ["convert", path.name, f"run-{form}", "--data", "data"]
+    (answer,) = without_torch(words, cwd=folder)
+    assert (answer["code"], answer["clients"]) == (0, 20)
+    assert answer["memory"] < path.stat().st_size + answer["bytes"] / 10
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -138,7 +166,7 @@ def test_every_client_answers_as_in_torch(federated):
 def test_a_run_made_of_a_snapshot_goes_on_training(federated):
     folder, _, _ = federated
     done = command_line.jfl(
-        "train", "--resume", str(folder / "run-zip"), "rounds=4", "--json", cwd=folder
+        "train", "--resume", str(folder / "run-legacy"), "rounds=4", "--json", cwd=folder
     )
     assert done.code == 0, done.err
     assert done.answer["rounds"] == 4
@@ -303,6 +331,22 @@ def test_lists_of_state_dicts_are_clients_too():
     found = snapshot.find(server)
     assert (len(found.clients), found.where, found.round) == (1, "nested.clients", 5)
     assert not torch_file.is_module(server)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"clients": [{"model": {"w": torch.ones(2)}, "test_samples": float("nan")}]},
+        {"client_models": [{"conv1.weight": torch.tensor(1.0), "bn1.weight": torch.ones(1)}]},
+        {"P": [["x"]], "clients": [{"model": {"w": torch.ones(2)}}]},
+        {"clients": [{"model": {}}]},
+        {"round": 3},
+    ],
+)
+def test_snapshots_that_make_no_sense(tmp_path, value):
+    torch.save(value, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"no sense|of no model|holds no models"):
+        ask(tmp_path / "a.pt", tmp_path / "run", dry=True)
 
 
 def test_the_command_line_asks_for_what_is_missing(tmp_path):
