@@ -44,7 +44,7 @@ def split(name: str) -> tuple[str, str]:
 def called(name: str, protocol: int) -> bytes:
     """A pickle that calls the name with a shell command."""
     module, word = split(name)
-    argument = text("touch /tmp/owned") + b"\x85R."
+    argument = text("touch owned") + b"\x85R."
     if protocol < 4:
         return b"\x80\x02" + f"c{module}\n{word}\n".encode() + argument
     return b"\x80\x04" + text(module) + text(word) + b"\x93" + argument
