@@ -203,6 +203,7 @@ def test_a_dry_run_shows_the_mapping_and_writes_nothing(small, tmp_path):
     before = sorted(tmp_path.iterdir())
     answer = ask(path, tmp_path / "run", dry=True)
     assert "  fc.kernel  1024 x 512  <-  fc1.0.weight" in "  " + "\n  ".join(answer["mapping"])
+    assert answer["mapping"][0].startswith("2 clients in clients, ")
     assert (answer["clients"], answer["verified"]) == (2, None)
     assert sorted(tmp_path.iterdir()) == before
 

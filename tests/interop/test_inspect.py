@@ -88,6 +88,12 @@ def test_a_flipped_byte_anywhere_in_a_checkpoint_is_found(run):
             with pytest.raises(CheckpointError):
                 look(run, verify=True)
         path.write_bytes(content)
+    manifest = (folder / "manifest.json").read_text()
+    for old, new in (('"round": 12', '"round": 13'), ('"round"', '"rouns"'), ("{\n", "{\t")):
+        (folder / "manifest.json").write_text(manifest.replace(old, new, 1))
+        with pytest.raises(CheckpointError):
+            look(run, verify=True)
+    (folder / "manifest.json").write_text(manifest)
     assert look(run, verify=True)["verified"] is True
     (folder / "arrays" / "_METADATA").unlink()
     with pytest.raises(CheckpointError):
@@ -129,6 +135,19 @@ def test_a_run_shows_its_affinity(run):
     answer = look(run, clients=True)
     assert len(answer["client_stats"]) == len(answer["heat"]) == 6
     assert {len(line) for line in answer["heat"]} == {12}
+
+
+def test_statistics_merge_over_blocks(tmp_path, monkeypatch):
+    value = RNG.normal(3, 2, size=(100, 7)).astype(np.float32)
+    value[3, 1], value[60, 2], value[70] = np.nan, np.inf, 0
+    safetensors.write(tmp_path / "a.safetensors", {"w": value})
+    monkeypatch.setattr("interop.formats.base.BLOCK", 200)
+    (found,) = look(tmp_path / "a.safetensors", stats=True)["tensors"]
+    finite = value[np.isfinite(value)].astype(np.float64)
+    assert (found["nan"], found["inf"], found["zeros"]) == (1, 1, 7)
+    for name, expected in (("mean", finite.mean()), ("std", finite.std())):
+        assert found[name] == pytest.approx(expected, rel=1e-9), name
+    assert found["norm"] == pytest.approx(np.linalg.norm(finite))
 
 
 def test_heat_by_hand():
