@@ -6,12 +6,11 @@ is written last; a folder without it counts as absent. Nothing older is deleted 
 """
 
 import errno
-import hashlib
-import json
 import logging
 import os
 import shutil
 import time
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -23,11 +22,10 @@ import tensorstore as ts
 from jaxtyping import Int
 from pydantic import Field
 
-from jfl import tree
+from jfl import manifest, tree
 from jfl.config import Section
-from jfl.errors import CheckpointError
+from jfl.errors import CheckpointError, JflError
 
-MANIFEST = "manifest.json"
 NO_SPACE = os.strerror(errno.ENOSPC)
 ARRAYS = "arrays"
 _HEADROOM = 1.1  # files are a little larger than their arrays
@@ -60,7 +58,7 @@ class Checkpoints:
         return sorted(
             int(path.name)
             for path in self.folder.iterdir()
-            if path.name.isdigit() and (path / MANIFEST).is_file()
+            if path.name.isdigit() and (path / manifest.NAME).is_file()
         )
 
     def best(self) -> int | None:
@@ -83,13 +81,7 @@ class Checkpoints:
         Raises:
             CheckpointError: it is damaged.
         """
-        path = self.folder / str(round_number) / MANIFEST
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            content["files"].items()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{path} cannot be read ({_first_line(error)})") from error
-        return content
+        return manifest.read(self.folder / str(round_number))
 
     def save(self, round_number: int, state: Any, about: dict[str, Any]) -> None:
         """Starts writing a state of NumPy arrays; waits for the save before it.
@@ -99,6 +91,27 @@ class Checkpoints:
         """
         self.wait()
         self._pending = self._worker.submit(self._write, round_number, state, about)
+
+    def save_by_client(
+        self,
+        round_number: int,
+        state: dict[str, Any],
+        others: Iterable[Mapping[str, np.ndarray]],
+        about: dict[str, Any],
+    ) -> None:
+        """Writes a state whose clients come one after another and are never all in memory.
+
+        Args:
+            round_number: which checkpoint.
+            state: the state with client 0's slices only, each with a leading axis of one.
+            others: the slices of clients 1, 2, ... by dotted path such as `own.params.fc.bias`.
+            about: what the manifest says, `clients` among it.
+
+        Raises:
+            CheckpointError: it failed; older checkpoints are untouched.
+        """
+        self.wait()
+        self._write(round_number, state, about, others)
 
     def wait(self) -> None:
         """Waits for a save under way.
@@ -110,11 +123,19 @@ class Checkpoints:
         if pending is not None:
             pending.result()
 
-    def _write(self, round_number: int, state: Any, about: dict[str, Any]) -> None:
+    def _write(
+        self,
+        round_number: int,
+        state: Any,
+        about: dict[str, Any],
+        others: Iterable[Mapping[str, np.ndarray]] | None = None,
+    ) -> None:
         target = self.folder / str(round_number)
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.iterdir():
-            if path.is_dir() and not (path / MANIFEST).is_file():  # a kill interrupted its making
+            if (
+                path.is_dir() and not (path / manifest.NAME).is_file()
+            ):  # a kill interrupted its making
                 shutil.rmtree(path, ignore_errors=True)
         writing = self.folder / f"{round_number}.writing"
         try:
@@ -125,14 +146,16 @@ class Checkpoints:
                 (writing / ARRAYS).absolute(),
                 args=ocp.args.PyTreeSave(state, save_args=jax.tree.map(_by_client, state)),
             )
-            hashes = {name: _sha256(writing / name) for name in _files(writing)}
-            content = {"round": round_number, **about, "files": hashes}
-            _write_synced(writing / MANIFEST, json.dumps(content, indent=1))
+            if others is not None:
+                _append((writing / ARRAYS).absolute(), others, about["clients"])
+            manifest.write(writing, {"round": round_number, **about})
             shutil.rmtree(target, ignore_errors=True)  # damaged: the resume went on before it
             os.rename(writing, target)
         except Exception as error:
             _remove(writing)
             free = shutil.disk_usage(self.folder).free / 2**20
+            if isinstance(error, JflError):  # of whoever gives the clients
+                raise
             raise CheckpointError(
                 f"the checkpoint of round {round_number} could not be written to {self.folder} "
                 f"({_first_line(error)}; {free:.0f} MiB free); older checkpoints are kept, make "
@@ -148,24 +171,12 @@ class Checkpoints:
             kept.add(self._best(rounds) or newest)
         for old in set(rounds) - kept:
             # the manifest goes first: a half-deleted checkpoint must not count as one
-            (self.folder / str(old) / MANIFEST).unlink()
+            (self.folder / str(old) / manifest.NAME).unlink()
             shutil.rmtree(self.folder / str(old))
 
     def problems(self, round_number: int) -> list[str]:
         """Returns which files of a checkpoint are missing or do not match their hash."""
-        folder = self.folder / str(round_number)
-        wrong = []
-        try:
-            files = self.manifest(round_number)["files"]
-        except CheckpointError as error:
-            return [str(error)]
-        for name, expected in files.items():
-            path = folder / name
-            if not path.is_file():
-                wrong.append(f"{name} is missing")
-            elif _sha256(path) != expected:
-                wrong.append(f"{name} has changed")
-        return wrong
+        return manifest.problems(self.folder / str(round_number))
 
     def restore(self, round_number: int) -> dict[str, Any]:
         """Reads a whole checkpoint as NumPy arrays.
@@ -293,19 +304,29 @@ def _by_client(leaf: np.ndarray) -> ocp.SaveArgs:
     return ocp.SaveArgs(chunk_byte_size=max(1, array.nbytes // array.shape[0]), shard_axes=(0,))
 
 
-def _open(folder: Path, name: str) -> Any:
-    """Opens one array of a checkpoint for reading by parts."""
+def _open(folder: Path, name: str, write: ts.Context | None = None) -> Any:
+    """Opens one array of a checkpoint for reading, or writing, by parts."""
     store = {"driver": "ocdbt", "base": f"file://{folder}", "path": f"{name}/"}
-    return ts.open({"driver": "zarr", "kvstore": store}, open=True, read=True).result()
+    spec = {"driver": "zarr", "kvstore": store}
+    writing = {} if write is None else {"write": True, "context": write}
+    return ts.open(spec, open=True, read=True, **writing).result()
 
 
-def _files(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _append(folder: Path, others: Iterable[Mapping[str, np.ndarray]], clients: int) -> None:
+    """Makes arrays of one client longer, and writes the slices of all others into them."""
+    arrays: dict[str, Any] = {}
+    for client, slices in enumerate(others, start=1):
+        if not arrays:
+            one = ts.Context()  # one index for all arrays, hence one new version of it a client
+            opened = {path: _open(folder, path, one) for path in slices}
+            shapes = {path: (clients, *array.shape[1:]) for path, array in opened.items()}
+            arrays = {
+                path: array.resize(exclusive_max=shapes[path]).result()
+                for path, array in opened.items()
+            }
+        with ts.Transaction(atomic=True) as transaction:
+            for path, value in slices.items():
+                arrays[path].with_transaction(transaction)[client] = value
 
 
 def _remove(folder: Path) -> None:
@@ -314,13 +335,6 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         time.sleep(0.1)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _first_line(error: BaseException) -> str:

@@ -15,7 +15,11 @@ from jfl.errors import JflError
 COMMANDS = {
     "train": ("jfl.commands.train:train", "Train a federation from yaml configs."),
     "eval": ("jfl.commands.eval:evaluate", "Measure each client's own model on its test data."),
-    "inspect": ("jfl.commands.inspect:inspect", "Look into a run: tree, shapes, clients."),
+    "inspect": (
+        "jfl.commands.inspect:inspect",
+        "Look into runs, checkpoints and files of weights.",
+    ),
+    "convert": ("jfl.commands.convert:convert", "Bring models and old snapshots to jfl and back."),
     "runs": ("jfl.commands.runs:runs", "List runs: state, round, accuracy, time left."),
     "logs": ("jfl.commands.runs:logs", "Show what a run says; -f follows it."),
     "stop": ("jfl.commands.runs:stop", "Stop a run after its round, saved."),

@@ -136,6 +136,7 @@ def data_record(federation: Federation) -> dict[str, Any]:
         "source": dataset.source,
         "embedded": dataset.embedded,
         "sha256": dataset.sha256,
+        "shape": list(dataset.input_shape),
         "train_samples": sum(len(rows) for rows in partition.train),
         "valid_samples": sum(len(rows) for rows in partition.valid),
         "test_samples": sum(len(rows) for rows in partition.test),

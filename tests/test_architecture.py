@@ -20,7 +20,7 @@ HOMES = {
     "flax": ("jfl/models/", "jfl/adapters/"),
     "optax": ("jfl/clients/",),
     "orbax": ("jfl/checkpoint.py",),
-    "tensorstore": ("jfl/checkpoint.py",),
+    "tensorstore": ("jfl/checkpoint.py", "interop/formats/orbax.py"),
     "matplotlib": ("jfl/report/",),
     "tensorboardX": ("jfl/report/",),
     "click": ("jfl/cli.py", "jfl/commands/"),

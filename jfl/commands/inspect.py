@@ -1,5 +1,6 @@
-"""`jfl inspect`: what a run folder holds, without reading arrays."""
+"""`jfl inspect`: what runs, checkpoints and files of weights hold; by default only headers."""
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -16,90 +17,83 @@ from jfl.commands.options import answer
 Examples:
   jfl inspect outputs/tiny_fomo/2026-01-31-1
   jfl inspect outputs/tiny_fomo/2026-01-31-1 --round best --verify
+  jfl inspect best_snapshot.pkl --classes mini_fl --client 7 --stats
+  jfl inspect outputs/tiny_fomo/2026-01-31-1 --clients
+  jfl inspect model.pth --diff model.safetensors
+  jfl inspect my_adapter --lora --json
 """,
 )
-@click.argument("path", metavar="RUN")
+@click.argument("path", metavar="PATH")
 @click.option(
     "--round", "which", default="last", show_default=True, metavar="N|best|last",
-    help="Which saved round.",
+    help="Which saved round of a run, or step of a checkpoint.",
 )  # fmt: skip
+@click.option("--client", type=int, metavar="N", help="Only this client's arrays.")
+@click.option("--glob", metavar="PATTERN", help="Only arrays whose path matches, such as '*.bias'.")
+@click.option("--stats", is_flag=True, help="Mean, std, range, norm; zeros, NaN and inf.")
+@click.option("--clients", is_flag=True, help="Compare the clients; shows the affinity.")
+@click.option("--diff", "other", metavar="OTHER", help="What differs from another file or run.")
+@click.option("--lora", is_flag=True, help="What each LoRA adapter changes.")
 @click.option("--verify", is_flag=True, help="Compare every file with the hash written with it.")
+@click.option(
+    "--classes", default="", metavar="A,B",
+    help="Packages whose classes a pickle may name; they are read as data.",
+)  # fmt: skip
+@click.option("--list-globals", is_flag=True, help="Only list the names a pickle holds.")
 @options.common
-def inspect(path: str, which: str, verify: bool, **flags: Any) -> None:
-    """Look into a run: its checkpoints, and the tree, shapes and clients of one of them."""
-    import numpy as np
-    from rich.tree import Tree
+def inspect(path: str, **flags: Any) -> None:
+    """Look into anything that holds weights; nothing in it is imported or executed.
 
-    from jfl.folder import RunFolder
-    from jfl.measure import round_number
+    PATH is a run, an Orbax checkpoint, a torch file or pickle, safetensors, npz, GGUF, or a PEFT
+    folder. Without flags only headers are read, however large the file.
+    """
     from jfl.report.screen import Screen
 
+    # by their names: jfl does not know interop
+    looking = importlib.import_module("interop.inspect")
+    shown = importlib.import_module("interop.look.show")
     screen = Screen(stderr=flags["as_json"])
-    folder = RunFolder(Path(path))
-    checkpoints = folder.checkpoints
-    number = round_number(checkpoints, which)
-    if verify:
-        checkpoints.check(number)
-    tensors = [
-        {
-            "path": name,
-            "shape": list(shape),
-            "dtype": dtype,
-            "bytes": int(np.prod(shape)) * np.dtype(dtype).itemsize,
-        }
-        for name, (shape, dtype) in checkpoints.shapes(number).items()
-    ]
-    experiment = folder.experiment
-    own = [t for t in tensors if t["path"].startswith("own.")]
-    result = {
-        "path": path,
-        "kind": "jfl run",
-        "round": number,
-        "rounds": checkpoints.rounds(),
-        "best": checkpoints.best(),
-        "algorithm": experiment.algorithm.name,
-        "parameters": folder.environment["parameters"],
-        "bytes": sum(t["bytes"] for t in tensors),
-        "clients": experiment.clients,
-        "tensors": tensors,
-        "verified": True if verify else None,
-    }
-    saved = ", ".join(map(str, result["rounds"]))
-    screen.say(
-        f"{path}: {experiment.algorithm.name}, {experiment.clients} clients, "
-        f"{result['parameters']:,} parameters a model, saved rounds {saved} "
-        f"(best {result['best']})"
-    )
-    screen.say(_tree(Tree(f"round {number}  {_bytes(result['bytes'])}"), tensors))
-    if own:
-        screen.say(f"own: one slice a client, {experiment.clients} clients")
-    if verify:
-        screen.say("every file is as it was written")
+    prefixes = tuple(word for word in flags["classes"].split(",") if word)
+    if flags["list_globals"]:
+        found = looking.names(Path(path), prefixes)
+        for line in shown.names(found):
+            screen.say(line)
+        if flags["as_json"]:
+            answer({"path": path, "names": found})
+        return
+    asked = {key: flags[key] for key in ("which", "client", "glob", "other")}
+    asked |= {key: flags[key] for key in ("stats", "clients", "lora", "verify")}
+    result = looking.run(Path(path), looking.Wanted(**asked, classes=prefixes))
+    screen.say(f"{path}: {_headline(result)}")
+    what = f"round {result['round']}" if result.get("round") is not None else result["kind"]
+    if result["tensors"]:
+        screen.say(shown.tree(what, result["tensors"]))
+    else:
+        screen.say("no arrays" + (f" match {flags['glob']}" if flags["glob"] else ""))
+    if any(t["path"].startswith("own.") for t in result["tensors"]) and flags["client"] is None:
+        screen.say(f"own: one slice a client, {result['clients']} clients")
+    for line in shown.notes(result):
+        screen.say(line)
+    if flags["verify"]:
+        unknown = "it can be read; this format has no hashes to compare with"
+        screen.say("every file is as it was written" if result["verified"] else unknown)
     if flags["as_json"]:
-        answer(result)
+        answer({key: value for key, value in result.items() if key != "heat"})
 
 
-def _tree(root: Any, tensors: list[dict[str, Any]]) -> Any:
-    branches: dict[str, Any] = {"": root}
-    for tensor in tensors:
-        *outer, leaf = tensor["path"].split(".")
-        place = ""
-        for word in outer:
-            inside = f"{place}.{word}" if place else word
-            if inside not in branches:
-                members = [t for t in tensors if t["path"].startswith(f"{inside}.")]
-                size = _bytes(sum(t["bytes"] for t in members))
-                branches[inside] = branches[place].add(f"{word}  {size}")
-            place = inside
-        shape = " x ".join(map(str, tensor["shape"])) or "one number"
-        branches[place].add(f"{leaf}  {shape}  {tensor['dtype']}")
-    return root
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.2f} GiB"
+def _headline(result: dict[str, Any]) -> str:
+    parts = [result["kind"]]
+    if result.get("algorithm"):
+        parts.append(str(result["algorithm"]))
+    if result["clients"]:
+        parts.append(f"{result['clients']} clients")
+    each = " a model" if result["kind"] == "jfl run" else ""
+    parts.append(f"{result['parameters']:,} parameters{each}")
+    if result.get("rounds"):
+        saved = ", ".join(map(str, result["rounds"]))
+        best = f" (best {result['best']})" if result.get("best") is not None else ""
+        parts.append(f"saved rounds {saved}{best}")
+    parts += [f"{key} {result[key]}" for key in ("class", "lora_alpha", "r") if key in result]
+    if result.get("committed") is False:
+        parts.append("not committed")
+    return ", ".join(parts)

@@ -1,0 +1,130 @@
+"""safetensors files: a JSON header and raw numbers; read and written here, without the library.
+
+Source: the format's own description, huggingface/safetensors, README.md, section "Format".
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from interop.formats.base import Contents, Entry
+from interop.pickles.regions import File
+from jfl.errors import CheckpointError
+
+_DTYPES = {
+    "F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"),
+    "BF16": np.dtype(ml_dtypes.bfloat16), "I64": np.dtype("<i8"), "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"), "I8": np.dtype("i1"), "U64": np.dtype("<u8"), "U32": np.dtype("<u4"),
+    "U16": np.dtype("<u2"), "U8": np.dtype("u1"), "BOOL": np.dtype("?"),
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn), "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "C64": np.dtype("<c8"),
+}  # fmt: skip
+_WORDS = {dtype: word for word, dtype in _DTYPES.items()}
+_LONGEST_HEADER = 100 << 20  # bytes, the format's own limit
+_INDEX = "model.safetensors.index.json"
+
+
+def read(path: Path) -> Contents:
+    """Returns the arrays of a file, checked to fill it without gap or overlap.
+
+    Raises:
+        CheckpointError: it is damaged or no such file.
+    """
+    file = File(path)
+    if file.size < 8:
+        raise CheckpointError(f"{path} is no safetensors file: it has {file.size} bytes")
+    length = int.from_bytes(file.read(0, 8), "little")
+    if not 2 <= length <= min(_LONGEST_HEADER, file.size - 8):
+        raise CheckpointError(
+            f"{path} is no safetensors file, or truncated: a header of {length:,}"
+        )
+    try:
+        header = json.loads(file.read(8, length))
+        about = header.pop("__metadata__", {})
+        spans = [(name, *_span(entry)) for name, entry in header.items()]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path} has a damaged header ({str(error)[:80]})") from error
+    end = 0
+    for name, _, _, start, stop in sorted(spans, key=lambda span: (span[3], span[4])):
+        if start != end:
+            raise CheckpointError(f"{path} is damaged: {name[:80]} starts at {start}, not {end}")
+        end = stop
+    if end != file.size - 8 - length:
+        raise CheckpointError(f"{path} is truncated or too long: its arrays end at {end:,}")
+    entries = [_entry(file, 8 + length, *span) for span in spans]
+    return Contents("safetensors", entries, {"metadata": about} if about else {})
+
+
+def read_folder(path: Path) -> Contents:
+    """Returns the arrays of a model in several files, as its index names them.
+
+    Raises:
+        CheckpointError: the index or a file is damaged.
+    """
+    try:
+        names = json.loads((path / _INDEX).read_text(encoding="utf-8"))["weight_map"]
+        files = sorted(set(names.values()))
+        if any(Path(name).name != name for name in files):
+            raise ValueError("it names files elsewhere")
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{path / _INDEX} is damaged ({str(error)[:80]})") from error
+    entries = [entry for name in files for entry in read(path / name).entries]
+    if {entry.path for entry in entries} != set(names):
+        raise CheckpointError(f"{path / _INDEX} names other arrays than its files hold")
+    return Contents("safetensors", entries, {"files": len(files)})
+
+
+def write(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str] = {}) -> None:
+    """Writes arrays in C order, sorted by name; the numbers start at a multiple of 8.
+
+    Raises:
+        CheckpointError: a type of numbers the format does not have.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", **about}}
+    place = 0
+    for name in sorted(arrays):
+        array = arrays[name]
+        word = _WORDS.get(array.dtype)
+        if word is None:
+            raise CheckpointError(f"{name} holds {array.dtype}, which safetensors do not have")
+        header[name] = {
+            "dtype": word,
+            "shape": list(array.shape),
+            "data_offsets": [place, place + array.nbytes],
+        }
+        place += array.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in sorted(arrays):
+            file.write(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _span(entry: dict[str, Any]) -> tuple[np.dtype, tuple[int, ...], int, int]:
+    dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
+    start, stop = entry["data_offsets"]
+    if any(type(n) is not int or n < 0 for n in (*shape, start, stop)):
+        raise ValueError("numbers that are no sizes")
+    if stop - start != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{stop - start} bytes for the shape {list(shape)}")
+    return dtype, shape, start, stop
+
+
+def _entry(
+    file: File, base: int, name: str, dtype: np.dtype, shape: tuple[int, ...], start: int, stop: int
+) -> Entry:
+    def rows(first: int, last: int) -> np.ndarray:
+        row = math.prod(shape[1:]) * dtype.itemsize
+        content = file.read(base + start + first * row, (last - first) * row)
+        return np.frombuffer(content, dtype).reshape((last - first, *shape[1:]) if shape else ())
+
+    return Entry(name, shape, str(dtype), stop - start, rows)

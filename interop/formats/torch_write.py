@@ -1,0 +1,46 @@
+"""Files that torch.load reads; the only thing that torch itself is needed for."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from jfl.errors import CheckpointError, UsageError
+
+_BITS = {"bfloat16": "uint16", "float8_e4m3fn": "uint8", "float8_e5m2": "uint8"}
+
+
+def require(path: Path) -> None:
+    """Refuses to write a torch file where torch is absent.
+
+    Raises:
+        UsageError: names the extra, and the format that does without.
+    """
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"{path.name} would be written by torch, which is not installed: pip install "
+            f"'jfl[torch]', or give {path.stem}.safetensors, which torch users read too"
+        ) from error
+
+
+def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Saves a state dict that `torch.load(path, weights_only=True)` takes.
+
+    Raises:
+        UsageError: torch is absent.
+        CheckpointError: the file cannot be written.
+    """
+    require(path)
+    import torch
+
+    state = {}
+    for name, array in arrays.items():
+        bits = _BITS.get(str(array.dtype))
+        made = torch.tensor(array.view(bits) if bits else array)
+        state[name] = made.view(getattr(torch, str(array.dtype))) if bits else made
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} cannot be written ({str(error)[:100]})") from error

@@ -1,0 +1,1 @@
+"""What can be said of weights once they are read: statistics, clients, differences, adapters."""

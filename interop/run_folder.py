@@ -1,0 +1,176 @@
+"""A run folder made of models that were trained elsewhere; written aside, checked, then renamed."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from interop.layout import Array
+from jfl import folder as folders
+from jfl import tree
+from jfl.errors import CheckpointError, DataError, UsageError
+from jfl.federation import Federation
+from jfl.folder import RunFolder
+from jfl.report.journal import write_text
+
+SOURCE = "converted.json"
+
+Params = Mapping[str, Array]
+"""One model's arrays by jfl's dotted path."""
+
+
+@contextmanager
+def written_aside(target: Path) -> Iterator[Path]:
+    """Gives a path beside the target, which becomes the target if all goes well.
+
+    Raises:
+        UsageError: the target exists or cannot be made.
+        CheckpointError: the disk is full, or a file cannot be written.
+    """
+    if target.exists():
+        raise UsageError(f"{target} exists already; give another name")
+    aside = target.with_name(f".{target.name}.writing")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove(aside)
+        yield aside
+        aside.rename(target)
+    except OSError as error:
+        reason = error.strerror or error
+        raise CheckpointError(
+            f"{target} cannot be written ({reason}); give another name"
+        ) from error
+    finally:
+        _remove(aside)
+
+
+def check_shapes(federation: Federation, params: Params, whose: str) -> None:
+    """Refuses a model that is not the one the config and the data make.
+
+    Raises:
+        CheckpointError: names the first array that is missing, too many or of another shape.
+    """
+    expected, _ = jax.eval_shape(federation.model.init, jax.random.key(0))
+    wanted = {path: tuple(leaf.shape) for path, leaf in tree.paths(expected).items()}
+    for path in sorted(wanted.keys() | params.keys()):
+        there = params[path].shape if path in params else None
+        if wanted.get(path) != there:
+            made = federation.experiment.model.name
+            raise CheckpointError(
+                f"{whose} does not fit the data: {path} is {_shown(there)}, but a {made} for these "
+                f"samples and classes has {_shown(wanted.get(path))}"
+            )
+
+
+def check_samples(federation: Federation, test_samples: list[int | None]) -> None:
+    """Refuses data that cannot be what the clients had.
+
+    Raises:
+        DataError: names the first client with another number of test samples.
+    """
+    for client, (known, rows) in enumerate(
+        zip(test_samples, federation.partition.test, strict=True)
+    ):
+        if known is not None and known != len(rows):
+            raise DataError(
+                f"client {client} had {known} test samples, but has {len(rows)} in these data; "
+                "give the folder the snapshot was trained on"
+            )
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns arrays by dotted path as nested dicts."""
+    made: dict[str, Any] = {}
+    for path, value in flat.items():
+        *words, leaf = path.split(".")
+        inner = made
+        for word in words:
+            inner = inner.setdefault(word, {})
+        inner[leaf] = value
+    return made
+
+
+def write(
+    aside: Path,
+    federation: Federation,
+    shared: dict[str, Any],
+    own: Callable[[int], Mapping[str, Params]] | None,
+    number: int,
+    about: dict[str, Any],
+) -> RunFolder:
+    """Writes the run: config, partition, plan, one checkpoint, and what it was made of.
+
+    Args:
+        aside: the folder to make.
+        federation: what the run is made of.
+        shared: the algorithm's shared state.
+        own: returns one client's entries of the algorithm's own state; None where it has none.
+        number: the round of the checkpoint.
+        about: what `SOURCE` says.
+
+    Raises:
+        CheckpointError: it could not be written.
+    """
+    aside.mkdir()
+    folder = folders.fill(aside, federation)
+    checkpoints = folder.checkpoints
+    clients = federation.experiment.clients
+    manifest = {"score": None, "clients": clients}
+    if own is None:
+        checkpoints.save(number, {"shared": shared, "own": {}}, manifest)
+        checkpoints.wait()
+    else:
+        first = {
+            entry: nested({path: np.asarray(a, np.float32)[None] for path, a in params.items()})
+            for entry, params in own(0).items()
+        }
+        others = (_slices(own(client)) for client in range(1, clients))
+        state = {"shared": shared, "own": first}
+        checkpoints.save_by_client(number, state, others, manifest)
+    write_text(aside / SOURCE, json.dumps(about, indent=1))
+    folder.write_status(state="finished", round=number, rounds=federation.experiment.rounds)
+    return folder
+
+
+def _slices(own: Mapping[str, Params]) -> dict[str, np.ndarray]:
+    return {
+        f"own.{entry}.{path}": np.asarray(array, np.float32)
+        for entry, params in own.items()
+        for path, array in params.items()
+    }
+
+
+def check_written(
+    folder: RunFolder, number: int, entry: str, count: int | None, read: Callable[[int], Params]
+) -> None:
+    """Reads every model back and compares it, bit by bit, with what it was made of.
+
+    Raises:
+        CheckpointError: they differ, or files are not as written.
+    """
+    checkpoints = folder.checkpoints
+    checkpoints.check(number)
+    for client in range(1 if count is None else count):
+        ids = None if count is None else np.array([client])
+        found = tree.paths(checkpoints.read_clients(number, entry, ids))
+        expected = read(client)
+        for path, array in expected.items():
+            there = np.asarray(found[path]) if ids is None else np.asarray(found[path])[0]
+            if there.tobytes() != np.asarray(array, np.float32).tobytes():
+                raise CheckpointError(f"{path} of client {client} was not written as it was read")
+
+
+def _shown(shape: tuple[int, ...] | None) -> str:
+    return "absent" if shape is None else str(list(shape))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

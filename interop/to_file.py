@@ -1,0 +1,202 @@
+"""A model of jfl or of a torch file -> .safetensors, .npz, .pt, .pth, .bin; one client or all."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from interop import run_folder, torch_logits, torch_state
+from interop.formats import npz, safetensors, torch_file, torch_write
+from interop.formats.base import Contents
+from interop.snapshot import Snapshot
+from interop.to_run import check_logits
+from jfl import manifest, plugins, tree
+from jfl.errors import CheckpointError, UsageError
+from jfl.experiment import Experiment
+from jfl.folder import RunFolder
+from jfl.measure import round_number
+from jfl.models import base as models
+
+TORCH = (".pt", ".pth", ".bin")
+SUFFIXES = (".safetensors", ".npz", *TORCH)
+State = Mapping[str, np.ndarray]
+
+_CLASSES = 8  # samples whose logits are compared
+
+
+def write(path: Path, state: State) -> int:
+    """Writes a state dict in the format of the name, reads it back, and returns its bytes.
+
+    Raises:
+        UsageError: torch is needed and absent.
+        CheckpointError: it cannot be written, or was not written as it is.
+    """
+    suffix = path.suffix.lower()
+    if suffix in TORCH:
+        torch_write.require(path)
+    if path.parent.name:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with run_folder.written_aside(path) as aside:
+        named = aside.with_name(aside.name + suffix)
+        try:
+            _WRITERS[suffix](named, state)
+            _check(READERS[suffix](named), state, path)
+            named.rename(aside)
+        finally:
+            named.unlink(missing_ok=True)
+    return path.stat().st_size
+
+
+_WRITERS: dict[str, Callable[[Path, State], None]] = {
+    ".safetensors": safetensors.write,
+    ".npz": npz.write,
+    **dict.fromkeys(TORCH, torch_write.write),
+}
+READERS: dict[str, Callable[[Path], Contents]] = {
+    ".safetensors": safetensors.read,
+    ".npz": npz.read,
+    **dict.fromkeys(TORCH, torch_file.read),
+}
+
+
+def from_run(
+    source: Path, target: Path, *, which: str, client: int | None, scheme: str | None,
+    suffix: str, dry: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Writes models of a run: one, or all into a folder.
+
+    Raises:
+        JflError: no such run, round or client.
+    """
+    folder = RunFolder(source)
+    experiment = folder.experiment
+    checkpoints = folder.checkpoints
+    number = round_number(checkpoints, which)
+    checkpoints.check(number)
+    paths = checkpoints.shapes(number)
+    personal = any(path.startswith("own.params.") for path in paths)
+    entry = "own.params" if personal else "shared.params"
+    shape = input_shape(experiment, folder)
+
+    def state(one: int) -> dict[str, np.ndarray]:
+        ids = np.array([one]) if personal else None
+        read = tree.paths(checkpoints.read_clients(number, entry, ids))
+        params = {path: np.asarray(leaf[0] if personal else leaf) for path, leaf in read.items()}
+        return torch_state.to_torch(params, experiment.model.name, shape, scheme)
+
+    count = experiment.clients if personal else 1
+    compared: list[float] = []
+
+    def checked(one: int) -> dict[str, np.ndarray]:
+        made = state(one)
+        if torch_logits.available() and shape is not None:
+            compared.append(_compare(made, experiment, shape, scheme))
+        return made
+
+    done = _write_all(target, checked, count, client if personal else 0, suffix, dry)
+    return {
+        "source": str(source), "destination": str(target), **done,
+        "kind": "torch state dict", "round": number, "model": experiment.model.name,
+        "logits_difference": max(compared, default=None), "skipped": [], "notes": [],
+    }  # fmt: skip
+
+
+def from_snapshot(
+    source: Path, target: Path, snapshot: Snapshot, *, client: int | None, suffix: str, dry: bool
+) -> dict[str, Any]:
+    """Writes models of a torch file under the names they have there.
+
+    Raises:
+        JflError: no model, no such client, or the file cannot be written.
+    """
+    models = [known.model for known in snapshot.clients]
+    if not models:
+        if snapshot.common is None:
+            raise CheckpointError(f"{source} holds no models: neither clients, nor a state dict")
+        models, client = [snapshot.common], 0
+
+    def state(one: int) -> dict[str, np.ndarray]:
+        return {name: tensor.read() for name, tensor in models[one].state.items()}
+
+    done = _write_all(target, state, len(models), client, suffix, dry)
+    return {
+        "source": str(source), "destination": str(target), **done, "kind": "torch state dict",
+        "skipped": list(snapshot.skipped), "notes": [],
+    }  # fmt: skip
+
+
+def _write_all(
+    target: Path, state: Callable[[int], State], count: int, client: int | None, suffix: str,
+    dry: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Writes one model to the target, or all into it as a folder with a manifest."""
+    single = target.suffix.lower() in SUFFIXES
+    if single and client is None and count > 1:
+        raise UsageError(
+            f"{target} takes one model, but there are {count} clients; add --client N, or give a "
+            "folder for all of them"
+        )
+    ids = range(count) if client is None else [client]
+    if client is not None and not 0 <= client < count:
+        raise UsageError(f"--client {client} is not there; clients are 0 to {count - 1}")
+    first = state(ids[0])
+    numbers = {
+        "clients": len(ids), "tensors": len(first) * len(ids),
+        "bytes": sum(a.nbytes for a in first.values()) * len(ids), "verified": not dry,
+    }  # fmt: skip
+    if dry:
+        lines = [f"{k}  {' x '.join(map(str, a.shape))}  {a.dtype}" for k, a in first.items()]
+        return numbers | {"verified": None, "mapping": lines}
+    if single:
+        write(target, first)
+        return numbers | {"sha256": manifest.sha256(target)}
+    with run_folder.written_aside(target) as aside:
+        aside.mkdir()
+        for one in ids:
+            write(aside / f"client_{one}{suffix}", state(one))
+        manifest.write(aside, {"clients": len(ids)})
+    return numbers
+
+
+def _check(written: Contents, state: State, path: Path) -> None:
+    found = written.named()
+    if found.keys() != state.keys():
+        raise CheckpointError(f"{path} was written with other names than it should have")
+    for name, array in state.items():
+        there = found[name].read()
+        if there.shape != array.shape or there.tobytes() != np.ascontiguousarray(array).tobytes():
+            raise CheckpointError(f"{path}: {name} was not written as it is")
+
+
+def input_shape(experiment: Experiment, folder: RunFolder) -> tuple[int, ...] | None:
+    """Returns the shape of a sample where it can be known without the data."""
+    known = folder.environment.get("data", {}).get("shape")
+    if known is not None:
+        return tuple(known)
+    shape = plugins.load("data", experiment.data.name).SHAPE
+    if shape is None:  # a run of an older jfl on the user's own files
+        return None
+    if len(shape) != 3:
+        return shape
+    size = experiment.data.image_size
+    if size is None:
+        size = plugins.load("model", experiment.model.name).image_size(max(shape[:2]))
+    return (size, size, shape[2]) if size else shape
+
+
+def _compare(
+    state: State, experiment: Experiment, shape: tuple[int, ...], scheme: str | None
+) -> float:
+    model = experiment.model.name
+    made = torch_state.from_torch(state, model, shape)
+    chosen = scheme or torch_state.schemes(model)[0]
+    layers = torch_logits.layers_of(model, chosen, made.params)
+    x = np.random.default_rng(0).normal(size=(_CLASSES, *shape)).astype(np.float32)
+    network = models.build(experiment.model, shape, len(made.params["head.bias"]), "native")
+    ours = jax.jit(network.apply)(run_folder.nested(made.params), {}, x)
+    groups = getattr(experiment.model, "groups", 32)
+    return check_logits(
+        np.asarray(ours), torch_logits.logits(state, model, layers, x, groups=groups)
+    )

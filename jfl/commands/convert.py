@@ -1,0 +1,105 @@
+"""`jfl convert`: models between jfl, PyTorch, safetensors and npz, and old snapshots into runs."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jfl.commands import options
+from jfl.commands.options import answer
+
+FORMATS = ("safetensors", "npz", "pt", "pth", "bin")
+
+
+@click.command(
+    "convert",
+    epilog="""
+\b
+Examples:
+  jfl convert best_snapshot.pkl outputs/old --data Cifar10_NonIID_Pat2_Client20
+  jfl convert best_snapshot.pkl --list-globals
+  jfl convert best_snapshot.pkl outputs/old --classes mini_fl,src --dry-run
+  jfl convert best_snapshot.pkl models --format safetensors
+  jfl convert outputs/tiny_fomo/2026-01-31-1 client7.safetensors --client 7
+  jfl convert model.pth model.npz
+""",
+)
+@click.argument("source", metavar="SRC")
+@click.argument("destination", metavar="DST", required=False)
+@click.argument("changes", metavar="[key=value]...", nargs=-1)
+@click.option("--data", metavar="DIR", help="Folder PFLlib generated, with the clients' samples.")
+@click.option(
+    "--model", metavar="NAME", help="cnn, mlp or resnet18, where the weights could be two of them."
+)
+@click.option("--client", type=int, metavar="N", help="Only this client's model.")
+@click.option(
+    "--round", "which", default="last", show_default=True, metavar="N|best|last",
+    help="Which saved round of a run.",
+)  # fmt: skip
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), help="Format of the files in a folder DST."
+)
+@click.option("--names", metavar="SCHEME", help="Names torch gets: pfllib, plain, torchvision, ...")
+@click.option(
+    "--classes", default="", metavar="A,B",
+    help="Packages whose classes a pickle may name; they are read as data.",
+)  # fmt: skip
+@click.option("--list-globals", is_flag=True, help="Only list the names a pickle holds.")
+@click.option("--dry-run", is_flag=True, help="Show what would become what; write nothing.")
+@options.device
+@options.common
+def convert(source: str, destination: str | None, **flags: Any) -> None:
+    """Convert models and snapshots.
+
+    DST is a file (.safetensors, .npz, .pt, .pth, .bin), a folder for one file a client (--format),
+    or the name of a new run. Pickles are read as data: nothing in a file is imported or executed.
+    """
+    from jfl.report.screen import Screen
+
+    # by its name: jfl does not know interop
+    converter = importlib.import_module("interop.convert")
+    screen = Screen(stderr=flags["as_json"])
+    prefixes = tuple(word for word in flags["classes"].split(",") if word)
+    wanted = converter.Wanted(
+        data=flags["data"], model=flags["model"], device=flags["device"] or "cpu",
+        changes=flags["changes"], classes=prefixes,
+    )  # fmt: skip
+    if flags["list_globals"]:
+        found = converter.names(Path(source), wanted)
+        for line in importlib.import_module("interop.look.show").names(found):
+            screen.say(line)
+        if flags["as_json"]:
+            answer({"source": source, "names": found})
+        return
+    if destination is None:
+        raise click.UsageError("DST is missing: a file such as model.safetensors, or a new run")
+    result = converter.run(
+        Path(source), Path(destination), wanted,
+        client=flags["client"], which=flags["which"], scheme=flags["names"],
+        suffix=f".{flags['form']}" if flags["form"] else None, dry=flags["dry_run"],
+    )  # fmt: skip
+    _say(screen, result, dry=flags["dry_run"])
+    if flags["as_json"]:
+        answer(result)
+
+
+def _say(screen: Any, result: dict[str, Any], *, dry: bool) -> None:
+    for line in result.get("mapping", ()):
+        screen.say(f"  {line}")
+    for note in result["notes"]:
+        screen.say(f"note: {note}")
+    if result["skipped"]:
+        screen.say(f"not taken over: {', '.join(result['skipped'])}")
+    clients = f"{result['clients']} clients, " if result["clients"] else ""
+    size = f"{result['tensors']} tensors, {result['bytes']:,} bytes"
+    if dry:
+        screen.say(f"would write {clients}{size}; nothing was written")
+        return
+    compared = result.get("logits_difference")
+    checked = "read back and equal" if compared is None else (
+        f"read back and equal, logits within {compared:.1g} of torch's"
+    )  # fmt: skip
+    screen.say(f"{result['destination']}: {clients}{size}; {checked}")
+    if result["kind"] == "jfl run":
+        screen.say(f"next: jfl eval {result['destination']}")
