@@ -63,7 +63,7 @@ def cnn_picture(rows: int, channels: int, input_shape: tuple[int, ...] | None) -
     side = math.isqrt(rows // channels)
     if side * side * channels != rows:
         raise UsageError(
-            f"the cnn's dense layer has {rows} inputs, which no square picture gives; name the "
-            "input with --input H,W,C"
+            f"the cnn's dense layer has {rows} inputs, which no square picture gives; bring the "
+            "shape with the data it was trained on: --data DIR, or data.name=..."
         )
     return side, side, channels

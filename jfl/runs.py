@@ -28,7 +28,7 @@ from jfl.federation import Federation, prepare
 from jfl.folder import RunFolder
 from jfl.hold import hold
 from jfl.report import page, summary, tables
-from jfl.report.journal import Journal, new_folder, plain, write_text
+from jfl.report.journal import Journal, new_folder, plain, sweep, write_text
 from jfl.report.progress import RunProgress
 from jfl.report.screen import Screen
 from jfl.report.tensorboard import Events
@@ -113,6 +113,7 @@ def resume(
     clock = CompileClock()
     with hold(folder.path):
         if not dry_run:
+            sweep(folder.path)
             screen.keep_log(folder.path / "log.txt")
         federation = prepare(experiment, folder.partition, plan)
         if federation.dataset.sha256 != folder.environment["data"]["sha256"]:

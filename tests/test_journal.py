@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jfl.report.journal import LARGEST_INLINE, Journal, new_folder, plain
+from jfl.report.journal import LARGEST_INLINE, Journal, new_folder, plain, sweep
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -56,3 +56,10 @@ def test_plain_values_are_valid_json() -> None:
         "a": [1, [None, {"b": [[1.5]]}]],
         "3": True,
     }
+
+
+def test_half_written_files_of_a_killed_process_are_swept_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".status.json.123", ".curves.png.9", ".lock", "status.json", ".hidden.txt"):
+        (tmp_path / name).touch()
+    sweep(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".hidden.txt", ".lock", "status.json"]

@@ -8,6 +8,7 @@ Source: PFLlib, dataset/utils/dataset_utils.py.
 
 import io
 import json
+import tokenize
 from pathlib import Path
 from typing import Literal
 
@@ -119,7 +120,7 @@ def _pickled(content: bytes, path: Path) -> bytes:
         shape, _, dtype = header(file)
         if shape != () or not dtype.hasobject:
             raise ValueError(f"data is {dtype} of shape {shape}, not a dict")
-    except (ValueError, TypeError, SyntaxError) as error:
+    except (ValueError, TypeError, SyntaxError, tokenize.TokenError) as error:
         reason = str(error).split("\n", maxsplit=1)[0]
         raise DataError(f"{path} is no npz file of PFLlib ({reason})") from error
     return content[file.tell() :]

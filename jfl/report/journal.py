@@ -52,6 +52,13 @@ def write_text(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Removes what a process that was killed left half-written in a folder."""
+    for path in folder.glob(".*.*"):
+        if path.name.rsplit(".", 1)[1].isdecimal():
+            path.unlink(missing_ok=True)
+
+
 class Journal:
     """The records of one run folder; lines are appended and flushed, one per round."""
 

@@ -200,6 +200,9 @@ class _Reader:
         if isinstance(target, np.dtype):  # version, byte order, and fields, which plain types lack
             order = _text(state[1])
             value = np.dtype(order + target.str[1:]) if order in "<>" else target
+            # equal dtypes are one object: the place that was given last is this one's
+            places = [place for place, known in self.memo.items() if known is target]
+            self.memo.update(dict.fromkeys(places[-1:], value))
         elif isinstance(target, _Array):
             value = _fill(*state[1:])
             self.memo.update(dict.fromkeys(target.places, value))

@@ -48,7 +48,7 @@ def test_conv_is_the_sum_over_each_window(size, stride, padding, lowering, input
     x = np.random.default_rng(0).normal(size=(2, 9, 12, inputs)).astype(np.float32)
     kernel, bias = np.asarray(layer.kernel[...]), np.asarray(layer.bias[...])
     expected = convolved_by_hand(x, kernel, bias, stride, padding)
-    np.testing.assert_allclose(layer(x), expected, atol=4e-6)
+    np.testing.assert_allclose(layer(jnp.asarray(x)), expected, atol=4e-6)
 
 
 @pytest.mark.parametrize(("size", "stride", "padding"), SHAPES)

@@ -126,3 +126,14 @@ def test_any_damage_is_an_error_or_another_value(protocol, position, value, cut)
 
     with contextlib.suppress(DataError, SafetyError):
         pickles.read(bytes(content[:position] if cut else content), "file")
+
+
+@pytest.mark.parametrize("protocol", range(5))
+def test_byte_orders_side_by_side(protocol):
+    kinds = [">i4", "<i4", ">i4", "<i4", ">f8", ">i4"]
+    value = [np.arange(3).astype(kind) for kind in kinds]
+    for kind, array, found in zip(
+        kinds, value, pickles.read(pickle.dumps(value, protocol), "file"), strict=True
+    ):
+        assert found.dtype == np.dtype(kind)
+        np.testing.assert_array_equal(found, array)
