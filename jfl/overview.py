@@ -49,7 +49,8 @@ def describe(run: Path) -> dict[str, Any]:
         raise UsageError(f"{run} is damaged: {error!r}") from error
     journal = Journal(run)
     records, timing = journal.records(), journal.timing()
-    done = max((record["round"] for record in records), default=0)
+    # a converted run has rounds, but no journal of them
+    done = max((record["round"] for record in records), default=status.get("round", 0))
     seconds = [row["seconds"] for row in timing[1:] or timing]  # the first round compiles
     left = float(np.median(seconds)) * (known["rounds"] - done) if seconds and pid else None
     return known | {

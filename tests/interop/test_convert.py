@@ -14,7 +14,7 @@ import pytest
 from interop import convert
 from interop.formats import npz, safetensors
 from interop.to_run import Wanted
-from jfl import federation, tree
+from jfl import federation, overview, tree
 from jfl.errors import CheckpointError, DataError, SafetyError, UsageError
 from jfl.folder import RunFolder
 from tests import command_line
@@ -100,6 +100,7 @@ def test_every_form_of_a_snapshot_becomes_the_same_run(federated, form):
     assert "clients.*.optimizer" in answer["skipped"]
 
     run = RunFolder(folder / f"run-{form}")
+    assert overview.describe(run.path)["round"] == 3
     shared, params = (run.checkpoints.restore(3)[part] for part in ("shared", "own"))
     np.testing.assert_array_equal(shared["affinity"], server.P.numpy())
     assert np.flatnonzero(shared["uploaded"]).tolist() == [1, 3]
