@@ -212,6 +212,7 @@ def _choose_plan(
         backend=backend,
         num_devices=len(jax.devices()),
         cohort=experiment.cohort_size,
+        steps=-(-np.array([len(rows) for rows in partition.train]) // experiment.train.batch_size),
         client_bytes=_client_bytes(experiment, dataset, partition, model) if analyse else None,
         state_bytes=tree.nbytes(state.own),
         peer_bytes=tree.nbytes(state.own.get("params", {})),

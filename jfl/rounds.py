@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
+from jfl import compiled, tree
 from jfl import mesh as meshes
-from jfl import tree
 from jfl.algorithms.base import Needs, Peers
 from jfl.clients import plan as plans
 from jfl.clients import store as stores
@@ -44,7 +44,8 @@ class Rounds:
         self.shared: dict[str, Any] = jax.device_put(state["shared"], self._everywhere)
         self._store = stores.build(federation.plan, own) if own else None
         self._needs = jax.jit(federation.algorithm.needs)
-        self._round = jax.jit(federation.algorithm.round)
+        options = compiled.options(federation.plan.backend)
+        self._round = jax.jit(federation.algorithm.round, compiler_options=options)
 
     def step(self, number: int) -> Round:
         """Runs round `number` (from 1); its randomness follows from the seed and the number."""

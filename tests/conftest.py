@@ -31,7 +31,8 @@ jax.config.update("jax_default_prng_impl", "threefry2x32")  # as in jfl/mesh.py
 jax.config.update("jax_threefry_partitionable", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_captured_constants_warn_bytes", 4096)  # a warning, hence an error
+# a warning, hence an error; the matrices of minimal filtering are constants of some KiB
+jax.config.update("jax_captured_constants_warn_bytes", 1 << 15)
 
 for scheme in ("http_proxy", "https_proxy"):  # whatever would leave this machine fails at once
     os.environ[scheme] = os.environ[scheme.upper()] = "http://127.0.0.1:9"

@@ -90,12 +90,12 @@ def test_the_operations_are_those_of_the_network() -> None:
 
 
 def test_the_fastest_plan_is_a_yaml(tmp_path: Path) -> None:
-    times = {"map-slices": 2.0, "map-split": 1.0, "vmap-native": 9.0}
+    times = {"map-slices": 2.0, "map-winograd": 1.0, "vmap-native": 9.0}
     rows = [{"name": f"step/cnn-28/{name}", "seconds": s} for name, s in times.items()]
     text = pairs.tuned([*rows, {"name": "step/cnn-28", "seconds": 0.1}])
-    assert yaml.safe_load(text) == {"plan": {"loop": "map", "lowering": "split"}}
+    assert yaml.safe_load(text) == {"plan": {"loop": "map", "lowering": "winograd"}}
     (tmp_path / "fast.yaml").write_text(text)
     loaded = experiment.load(["digits_fomo", str(tmp_path / "fast.yaml")])
-    assert (loaded.plan.loop, loaded.plan.lowering) == ("map", "split")
+    assert (loaded.plan.loop, loaded.plan.lowering) == ("map", "winograd")
     with pytest.raises(UsageError, match="--tune needs the suite step"):
         pairs.tuned([{"name": "round/fedavg/cnn-28", "seconds": np.nan}])

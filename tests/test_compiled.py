@@ -26,6 +26,21 @@ def test_nothing_is_compiled_after_the_second_round(algorithm: str) -> None:
     assert clock.programs == warm > 0
 
 
+@pytest.mark.parametrize("algorithm", ["fedavg", "fedfomo"])
+def test_options_of_the_compiler_leave_the_bits(
+    algorithm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert compiled.options("cpu")
+    fingerprints = []
+    for options in (compiled.options("cpu"), {}):
+        monkeypatch.setattr(compiled, "options", lambda _, options=options: options)
+        rounds = Rounds(federations.prepare(f"algorithm={algorithm}"))
+        for number in (1, 2, 3):
+            rounds.step(number)
+        fingerprints.append(rounds.params_sha256())
+    assert fingerprints[0] == fingerprints[1]
+
+
 def test_a_second_run_finds_its_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests import command_line
 

@@ -127,7 +127,8 @@ def _row(
     return {
         "name": case.name,
         "backend": facts["backend"],
-        "size": case.size + (" (embedded digits)" if facts["embedded"] else ""),
+        "size": case.size,
+        "embedded": facts["embedded"],
         "plan": facts["plan"],
         "seconds": median,
         "reference": ("torch" if reference else "absent") if case.reference else None,

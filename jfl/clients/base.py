@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from jfl import tree
-from jfl.clients import augment, mapping, optimizer
+from jfl.clients import augment, mapping, optimizer, precision
 from jfl.clients.data import Rows, Samples
 from jfl.clients.plan import Plan
 from jfl.models.base import Model
@@ -33,6 +33,13 @@ class Client:
     model: Model
     train: optimizer.Config
     plan: Plan
+
+    def logits(
+        self, params: Params, x: Float[Array, "B ..."], key: PRNGKey | None = None
+    ) -> Float[Array, "B C"]:
+        """Returns what the model makes of samples, in `train.precision`; `key` draws dropout."""
+        setting, backend = self.train.precision, self.plan.backend
+        return precision.logits(self.model, setting, backend, params, self.frozen, x, key)
 
     def each(self, function: Callable[..., Any], stacked: Any, *shared: Any) -> Any:
         """Calls `function(client, slice, *shared)` for every client of stacked trees.
@@ -123,7 +130,7 @@ class Client:
         weights: Float[Array, " B"],
         key: PRNGKey | None,
     ) -> Float[Array, ""]:
-        logits = self.model.apply(params, self.frozen, x, key=key)
+        logits = self.logits(params, x, key)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
         # a padded row has weight 0, and 0 times an infinite loss would be nan
         return jnp.where(weights > 0, losses * weights, 0.0).sum()
@@ -171,8 +178,7 @@ class Client:
 
         def chunk(total: Metrics, position: Int[Array, " B"], live: Bool[Array, " B"]) -> Metrics:
             x, y = samples.at(rows, position)
-            logits = self.model.apply(params, self.frozen, x)
-            return jax.tree.map(jnp.add, total, sums(logits, y, live))
+            return jax.tree.map(jnp.add, total, sums(self.logits(params, x), y, live))
 
         return _over_chunks(samples, rows, chunk, zeros)
 

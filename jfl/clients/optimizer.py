@@ -5,6 +5,7 @@ from typing import Literal
 import optax
 from pydantic import Field
 
+from jfl.clients.precision import Precision
 from jfl.config import Section, Switch
 
 
@@ -29,6 +30,9 @@ class Config(Section):
     """Factor of the exponential schedule."""
     clip: float | None = Field(default=None, gt=0)
     """Largest global norm of a gradient; none = no clipping."""
+    precision: Precision = "tf32"
+    """In which models are computed: bf16; or float32 whose products on GPUs are rounded to tf32, or
+    not. Parameters, aggregation and metrics stay float32; on CPUs tf32 is float32."""
     deterministic: Switch = False
     """On GPUs: bit-identical repeats, at some cost in speed (sets XLA flags)."""
 

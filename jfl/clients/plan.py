@@ -18,13 +18,14 @@ from jfl.errors import UsageError
 from jfl.models.base import Lowering
 
 PEER_SHARE = 4  # copies of all peers' models on a device may take one part in so many of its memory
-VERSION = 2  # of the tables below; raise it when a choice changes
+MOST_PADDING = 0.15  # of the local steps a block computes; wider blocks would wait for one client
+VERSION = 3  # of the tables below; raise it when a choice changes
 
 LOOPS: dict[str, Literal["map", "vmap"]] = {"cpu": "map", "gpu": "vmap", "tpu": "vmap"}
 """By backend. On a CPU, vmapped clients only add memory traffic; accelerators starve on one."""
 
 LOWERINGS: dict[tuple[str, str], Lowering] = {
-    ("cpu", "map"): "split",
+    ("cpu", "map"): "winograd",
     ("cpu", "vmap"): "slices",
     ("gpu", "map"): "native",
     ("gpu", "vmap"): "slices",
@@ -49,8 +50,8 @@ class Config(Section):
     loop: Literal["auto", "map", "vmap"] = "auto"
     """One client after another on each device, or blocks of clients at once."""
     block: int | None = Field(default=None, ge=1)
-    """Clients in a vmap block; none = as many as fit the memory."""
-    lowering: Literal["auto", "native", "slices", "split"] = "auto"
+    """Clients in a vmap block; none = as many as fit the memory and pad little."""
+    lowering: Literal["auto", "native", "slices", "winograd"] = "auto"
     """How convolutions are computed."""
     devices: int | None = Field(default=None, ge=1)
     """How many devices share the clients; on CPU these are virtual. None = all."""
@@ -113,6 +114,7 @@ def choose(
     backend: str,
     num_devices: int,
     cohort: int,
+    steps: Int[np.ndarray, " N"],
     client_bytes: int | None,
     state_bytes: int,
     peer_bytes: int,
@@ -126,6 +128,7 @@ def choose(
         backend: cpu, gpu or tpu.
         num_devices: devices the backend shows.
         cohort: K, clients that train in a round.
+        steps: local steps of every client in a round.
         client_bytes: memory one training client takes, by the compiler's own analysis; None
             where it decides nothing.
         state_bytes: memory the state of all clients takes.
@@ -147,8 +150,13 @@ def choose(
                 f"one client of this model needs {needed / 2**30:.1f} GiB, but memory.budget is "
                 f"{budget / 2**30:.1f} GiB; lower train.batch_size or raise the budget"
             )
-        block = min(config.block or budget // needed, -(-cohort // devices))
-        reasons.append(f"{budget // needed} clients of {needed / 2**20:.0f} MiB fit the budget")
+        fits = budget // needed
+        reasons.append(f"{fits} clients of {needed / 2**20:.0f} MiB fit the budget")
+        if config.block:
+            block = min(config.block, -(-cohort // devices))
+        else:
+            block, share = _block(fits, steps, cohort, devices)
+            reasons.append(f"a typical cohort then computes {share:.0%} padding")
     # on CPU host and device are the same memory, and NumPy rows change in place
     store = "device" if backend != "cpu" and 3 * state_bytes < budget else "host"
     if config.store != "auto":
@@ -165,12 +173,10 @@ def choose(
 def order(plan: Plan, steps: Int[np.ndarray, " K"]) -> Int[np.ndarray, " K"]:
     """Returns the order in which a cohort is laid over the devices.
 
-    Under `map` each device gets an equal number of clients and nearly equal steps; under `vmap`
-    clients of like size come together, since a block runs as long as its largest client.
+    Each device gets an equal number of clients and nearly equal steps, and has the largest first:
+    under `vmap` clients of like size come together, since a block runs as long as its largest.
     """
     largest_first = np.argsort(-steps, kind="stable")
-    if plan.loop == "vmap" or plan.devices == 1:
-        return largest_first
     capacity = -(-len(steps) // plan.devices)
     groups: list[list[int]] = [[] for _ in range(plan.devices)]
     # all groups are full but the last, which `each` fills up with phantoms
@@ -184,14 +190,27 @@ def order(plan: Plan, steps: Int[np.ndarray, " K"]) -> Int[np.ndarray, " K"]:
     return np.array([client for group in groups for client in group])
 
 
+def _block(fits: int, steps: Int[np.ndarray, " N"], cohort: int, devices: int) -> tuple[int, float]:
+    """Returns the widest block that fits and pads little, for a cohort of typical clients."""
+    typical = np.sort(steps)[np.linspace(0, len(steps) - 1, cohort).round().astype(int)][::-1]
+    widest = min(fits, -(-cohort // devices))
+    shares = [_padding(typical[::devices], width) for width in range(1, widest + 1)]
+    width = max(w for w, share in enumerate(shares, 1) if share <= MOST_PADDING)
+    return width, shares[width - 1]
+
+
 def padding(plan: Plan, steps: Int[np.ndarray, " K"]) -> float:
     """Returns the share of a laid-out cohort's computed local steps that are padding."""
     if plan.loop == "map" or not steps.sum():
         return 0.0
     per_device = -(-len(steps) // plan.devices)
-    computed = 0
-    for first in range(0, len(steps), per_device):
-        shard = steps[first : first + per_device]
-        blocks = [shard[i : i + plan.block] for i in range(0, len(shard), plan.block)]
-        computed += sum(int(block.max()) * len(block) for block in blocks)
+    shards = [steps[i : i + per_device] for i in range(0, len(steps), per_device)]
+    computed = sum(shard.sum() / (1 - _padding(shard, plan.block)) for shard in shards)
     return 1.0 - int(steps.sum()) / computed
+
+
+def _padding(steps: Int[np.ndarray, " K"], width: int) -> float:
+    """Returns the share of padding in blocks of a width, which all run as long as their largest."""
+    blocks = [steps[i : i + width] for i in range(0, len(steps), width)]
+    computed = sum(int(block.max()) * len(block) for block in blocks)
+    return 1.0 - int(steps.sum()) / computed if computed else 0.0

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from jfl.errors import UsageError
 from jfl.models import base
-from jfl.models.layers import Conv, Dense, Init, Lowering, max_pool
+from jfl.models.layers import Conv, Dense, Init, Lowering, max_pool_relu
 
 SIZES = 28, 32, 64
 SMALLEST = 16  # pixels; below, the second pooling has no window left
@@ -75,9 +75,8 @@ class Cnn(nnx.Module):
     ) -> Float[Array, "B 512"]:
         """Returns the activations of the hidden layer; there is no dropout."""
         del rngs
-        # pooling first gives the same values and gradients as ReLU first, for a quarter of the work
-        x = jax.nn.relu(max_pool(self.conv1(x), 2))
-        x = jax.nn.relu(max_pool(self.conv2(x), 2))
+        x = max_pool_relu(self.conv1(x), 2)
+        x = max_pool_relu(self.conv2(x), 2)
         return jax.nn.relu(self.fc(x.reshape(len(x), -1)))
 
 

@@ -2,17 +2,19 @@
 
 import functools
 import math
+from functools import partial
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from jfl.models.convolution import native, slices, split
+from jfl.models.convolution import native, slices, winograd
 
-Lowering = Literal["native", "slices", "split"]
+Lowering = Literal["native", "slices", "winograd"]
 """How a convolution is computed; see jfl/models/convolution.py. The parameters are the same."""
 
 Init = Literal["torch", "flax"]
@@ -50,7 +52,7 @@ class Conv(nnx.Module):
         self.kernel, drawn = initialise((size, size, inputs, outputs), init, rngs)
         self.bias = drawn if bias else None
         self.stride, self.padding = stride, padding
-        self.convolve = {"native": native, "slices": slices, "split": split}[lowering]
+        self.convolve = {"native": native, "slices": slices, "winograd": winograd}[lowering]
 
     def __call__(self, x: Float[Array, "B H W i"]) -> Float[Array, "B h w o"]:
         """Convolves; h = (H + 2 padding - kh) // stride + 1."""
@@ -81,10 +83,50 @@ class GroupNorm(nnx.Module):
         return (normal * scale + bias).astype(x.dtype)
 
 
+def max_pool_relu(x: Float[Array, "B H W C"], size: int) -> Float[Array, "B h w C"]:
+    """Returns maxima of non-overlapping size x size windows, or 0; a remainder is cropped.
+
+    Of equal maxima the first in row-major order takes the whole gradient, as in PyTorch.
+    """
+    batch, height, width, channels = x.shape
+    h, w = height // size, width // size
+    x = x[:, : h * size, : w * size]
+    return _highest(x.reshape(batch, h, size, w, size, channels), size)
+
+
+Windows = Float[Array, "B h s w s C"]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _highest(windows: Windows, _size: int) -> Float[Array, "B h w C"]:
+    # one reduction, which XLA's CPU backend fuses with the convolution before it
+    return lax.reduce(windows, np.zeros((), windows.dtype), lax.max, (2, 4))
+
+
+def _highest_forward(windows: Windows, size: int) -> tuple[Array, Array]:
+    highest = lax.reduce(windows, np.zeros((), windows.dtype), lax.max, (2, 4))
+    place = jnp.full(highest.shape, size * size, jnp.int8)  # nowhere
+    for i, j in reversed(list(np.ndindex(size, size))):
+        place = jnp.where(windows[:, :, i, :, j] == highest, jnp.int8(i * size + j), place)
+    return highest, jnp.where(highest > 0, place, jnp.int8(size * size))
+
+
+def _highest_backward(size: int, place: Array, gradient: Array) -> tuple[Array]:
+    parts = [jnp.where(place == k, gradient, 0) for k in range(size * size)]
+    rows = [jnp.stack(parts[i * size : (i + 1) * size], axis=3) for i in range(size)]
+    return (jnp.stack(rows, axis=2),)
+
+
+_highest.defvjp(_highest_forward, _highest_backward)
+
+
 def overlapping_max_pool(
     x: Float[Array, "B H W C"], size: int, stride: int, padding: int
 ) -> Float[Array, "B h w C"]:
-    """Returns maxima of size x size windows, `stride` apart; equal maxima as in `max_pool`."""
+    """Returns maxima of size x size windows, `stride` apart.
+
+    Of equal maxima the first in row-major order takes the whole gradient, as in PyTorch.
+    """
     pads = [(0, 0), (padding, padding), (padding, padding), (0, 0)]
     x = jnp.pad(x, pads, constant_values=-jnp.inf)
     for axis in (2, 1):
@@ -92,18 +134,6 @@ def overlapping_max_pool(
         views = [lax.slice_in_dim(x, i, i + last, stride, axis) for i in range(size)]
         x = functools.reduce(_first_max, views)
     return x
-
-
-def max_pool(x: Float[Array, "B H W C"], size: int) -> Float[Array, "B h w C"]:
-    """Returns maxima of non-overlapping size x size windows; a remainder is cropped.
-
-    Of equal maxima the first in row-major order takes the whole gradient, as in PyTorch.
-    """
-    batch, height, width, channels = x.shape
-    h, w = height // size, width // size
-    windows = x[:, : h * size, : w * size].reshape(batch, h, size, w, size, channels)
-    rows = functools.reduce(_first_max, [windows[:, :, :, :, j] for j in range(size)])
-    return functools.reduce(_first_max, [rows[:, :, i] for i in range(size)])
 
 
 def _first_max(a: Array, b: Array) -> Array:

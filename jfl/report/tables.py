@@ -78,16 +78,17 @@ def duration(seconds: float) -> str:
 
 def bench_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Returns one row per measurement, with times in milliseconds or seconds."""
+    embedded = any(row["embedded"] for row in rows)
+    caption = "* on small digits that come with jfl, as the data are not here" if embedded else None
     table = Table(header_style="bold", box=None, pad_edge=False, collapse_padding=True)
+    table.caption, table.caption_justify = caption, "left"
     table.add_column("row", no_wrap=True)
-    table.add_column("size")
     for name in ("jfl", "PyTorch", "faster", "of peak", "memory", "padding"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         reference, speedup = row["reference_seconds"], row["speedup"]
         table.add_row(
-            row["name"],
-            row["size"],
+            row["name"] + ("*" if row["embedded"] else ""),
             _short_time(row["seconds"]),
             (row["reference"] or "-") if reference is None else _short_time(reference),
             "-" if speedup is None else f"{speedup:.2f} x",

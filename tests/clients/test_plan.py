@@ -22,6 +22,7 @@ def chosen(config: Config | None = None, **given_facts) -> Plan:
         "backend": "cpu",
         "num_devices": 2,
         "cohort": 20,
+        "steps": np.full(20, 7),
         "client_bytes": None,
         "state_bytes": 100 * MIB,
         "peer_bytes": 50 * MIB,
@@ -37,7 +38,7 @@ def layout(devices: int = 2, loop: str = "map", block: int = 1, peers: str = "ga
 
 
 def test_cpus_run_clients_in_sequence_and_cards_in_blocks() -> None:
-    assert (chosen().loop, chosen().lowering, chosen().store) == ("map", "split", "host")
+    assert (chosen().loop, chosen().lowering, chosen().store) == ("map", "winograd", "host")
     assert chosen(Config(loop="vmap"), client_bytes=MIB).lowering == "slices"
     card = chosen(backend="gpu", num_devices=1, client_bytes=300 * MIB)
     assert (card.loop, card.block, card.store) == ("vmap", 3, "device")
@@ -85,6 +86,29 @@ def test_sequences_are_balanced_over_devices() -> None:
     steps = np.array([100, 90, 10, 5, 4, 1])
     order = plan.order(chosen(cohort=6), steps)
     assert abs(int(steps[order[:3]].sum()) - int(steps[order[3:]].sum())) <= 10
+
+
+DIRICHLET = np.array([771, 558, 533, 764, 100, 80, 274, 189, 756, 106, 424, 723, 103, 817, 630,
+                      733, 1058, 171, 786, 915])  # fmt: skip
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_blocks_are_as_wide_as_padding_allows(devices: int) -> None:
+    facts = {"backend": "gpu", "num_devices": devices, "client_bytes": MIB, "steps": DIRICHLET}
+    made = chosen(**facts)
+    laid_out = DIRICHLET[plan.order(made, DIRICHLET)]
+    assert made.block > 1
+    assert plan.padding(made, laid_out) <= plan.MOST_PADDING + 0.02 * devices
+    wider = replace(made, block=made.block + 1)
+    assert plan.padding(wider, laid_out) > plan.padding(made, laid_out)
+    assert any("padding" in reason for reason in made.reasons)
+    assert chosen(**facts | {"client_bytes": 500 * MIB}).block == 2
+
+
+def test_a_block_is_chosen_for_a_typical_cohort() -> None:
+    steps = np.repeat([1, 100], 50)
+    one = chosen(backend="gpu", num_devices=1, client_bytes=MIB, steps=steps, cohort=10)
+    assert one.block == 5  # half the cohort is large
 
 
 def test_blocks_hold_clients_of_like_size_and_padding_counts_the_rest() -> None:

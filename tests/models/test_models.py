@@ -9,7 +9,7 @@ from jfl.models import base, cnn, mlp
 SETTINGS = [(28, 1, 10), (32, 3, 10), (64, 3, 200)]
 TWINS = [
     (cnn.Config(), lowering, *setting)
-    for lowering in ("native", "slices", "split")
+    for lowering in ("native", "slices", "winograd")
     for setting in SETTINGS
 ]
 TWINS += [(mlp.Config(hidden=(30, 20)), "native", 28, 1, 10)]

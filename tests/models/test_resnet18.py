@@ -41,7 +41,7 @@ def forward(config: Config, params: dict, x):
     [
         (Config(stem="torchvision"), "slices"),
         (Config(stem="cifar", groups=16), "native"),
-        (Config(stem="cifar", norm="none"), "split"),
+        (Config(stem="cifar", norm="none"), "winograd"),
     ],
 )
 def test_logits_and_gradients_are_pytorchs(config: Config, lowering: base.Lowering) -> None:
