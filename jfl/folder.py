@@ -174,7 +174,7 @@ def check_plan(plan: Plan) -> None:
     """Refuses a saved plan this machine cannot honour.
 
     Raises:
-        UsageError: another backend, fewer devices or another jaxlib than the run had.
+        UsageError: another backend, fewer devices, another jaxlib or jfl than the run had.
     """
     devices = jax.devices()
     backend = plans.backend_name(devices[0].platform)
@@ -185,6 +185,8 @@ def check_plan(plan: Plan) -> None:
         differs = f"for {plan.devices} devices, here are {len(devices)}"
     elif metadata.version("jaxlib") != plan.jaxlib:
         differs = f"with jaxlib {plan.jaxlib}, this is {metadata.version('jaxlib')}"
+    elif plan.version != plans.VERSION:
+        differs = f"by table {plan.version}, this jfl has table {plans.VERSION}"
     if differs:
         raise UsageError(f"the run was planned {differs}; {REPLAN}")
 

@@ -31,7 +31,7 @@ DEFINES = {
     "model": ("Config", "build", "image_size"),
     "partition": ("Config",),
 }
-_NOT_PLUGINS = {"base", "layers", "convolution"}  # what the plugins of a folder share
+_NOT_PLUGINS = {"base", "layers", "convolution", "winograd"}  # what the plugins of a folder share
 _outside: list[Path] = []
 
 

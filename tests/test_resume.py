@@ -192,10 +192,14 @@ def test_a_run_that_is_being_trained_is_left_alone(tmp_path):
 def test_a_plan_that_cannot_be_honoured_needs_replan(tmp_path):
     run = copied(tmp_path, saved=(11,))
     plan = json.loads((run / "plan.json").read_text())
-    (run / "plan.json").write_text(json.dumps(plan | {"jaxlib": "0.0.1"}))
     resume = ["train", "--resume", str(run)]
-    refused, done = [warm(*words, cwd=tmp_path) for words in (resume, [*resume, "--replan"])]
+    (run / "plan.json").write_text(json.dumps(plan | {"version": 1, "lowering": "gone"}))
+    older = warm(*resume, cwd=tmp_path)
+    assert older.code == 2
+    assert f"planned by table 1, this jfl has table {plan['version']}; go on" in older.error
 
+    (run / "plan.json").write_text(json.dumps(plan | {"jaxlib": "0.0.1"}))
+    refused, done = [warm(*words, cwd=tmp_path) for words in (resume, [*resume, "--replan"])]
     assert refused.code == 2
     assert "the run was planned with jaxlib 0.0.1, this is" in refused.error
     assert "--replan" in refused.error

@@ -11,6 +11,7 @@ ACM TOMS 2020.
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -84,10 +85,10 @@ def _matrices(m: int, taps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     taps_of.append([Fraction(k == taps - 1) for k in range(taps)])
     outputs_of = [[p**k for p in finite] + [Fraction(k == m - 1)] for k in range(m)]
     inputs_of = [[*other, Fraction(0)] for other in others] + [whole]
-    return tuple(np.array(rows, np.float64) for rows in (taps_of, outputs_of, inputs_of))  # pyright: ignore[reportReturnType]
+    return np.array(taps_of, float), np.array(outputs_of, float), np.array(inputs_of, float)
 
 
-def _polynomial(roots: "list[Fraction] | tuple[Fraction, ...]") -> list[Fraction]:
+def _polynomial(roots: Sequence[Fraction]) -> list[Fraction]:
     """Returns the coefficients, lowest first, of the product of x - root."""
     coefficients = [Fraction(1)]
     for root in roots:

@@ -146,4 +146,5 @@ def test_lowerings_agree_and_have_the_same_params(plugin, lowering):
         loss = lambda p, x: jnp.sin(model.apply(p, frozen, x)).sum()  # noqa: E731
         return jax.jit(jax.grad(loss))(params, x)
 
-    close(gradient(native), gradient(other))
+    # minimal filtering rounds three to eight times as much as plain sums, in each of many layers
+    close(gradient(native), gradient(other), 5e-5)
