@@ -16,8 +16,8 @@ from jfl import manifest, plugins, tree
 from jfl.errors import CheckpointError, UsageError
 from jfl.experiment import Experiment
 from jfl.folder import RunFolder
-from jfl.measure import round_number
 from jfl.models import base as models
+from jfl.saved import round_number
 
 TORCH = (".pt", ".pth", ".bin")
 SUFFIXES = (".safetensors", ".npz", *TORCH)

@@ -7,16 +7,18 @@ run.result["test_accuracy"], run.journal()[-1], run.params(client=7)
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from jfl import measure, runs
+from jfl import measure, runs, saved
 from jfl.errors import UsageError
 from jfl.federation import algorithm_of
 from jfl.folder import RunFolder
+from jfl.heads import train as heads_job
 from jfl.report.journal import Journal
 from jfl.report.screen import Screen
 from jfl.report.summary import summarise
@@ -72,7 +74,7 @@ class Run:
             UsageError: there is no such client.
         """
         experiment, checkpoints = self._folder.experiment, self._folder.checkpoints
-        number = measure.round_number(checkpoints, str(round))
+        number = saved.round_number(checkpoints, str(round))
         checkpoints.check(number)
         if client is not None and not 0 <= client < experiment.clients:
             raise UsageError(f"client={client} is not one of the {experiment.clients} clients")
@@ -83,9 +85,39 @@ class Run:
         stacked = checkpoints.read_clients(number, f"own.{personal[0]}", ids)
         return stacked if client is None else jax.tree.map(lambda leaf: leaf[0], stacked)
 
-    def evaluate(self, round: int | str = "last", device: str | None = None) -> dict[str, Any]:
-        """Measures each client's own model on its test data, with the keys of `jfl eval --json`."""
-        return measure.run(str(self.path), str(round), device=device)
+    def evaluate(
+        self,
+        round: int | str = "last",
+        heads: Sequence[str] = (),
+        ood: str | None = None,
+        device: str | None = None,
+    ) -> dict[str, Any]:
+        """Measures each client's own model on its test data, with the keys of `jfl eval --json`.
+
+        Args:
+            round: a saved round, "last" or "best" (on validation data).
+            heads: names of heads of the run to measure as well.
+            ood: "noise", "unseen" or a data set, to measure how that is told apart.
+            device: cpu, cuda, cuda:1, tpu; None = the best.
+        """
+        return measure.run(str(self.path), str(round), heads=heads, ood=ood, device=device)
+
+    def heads(
+        self,
+        method: str,
+        name: str | None = None,
+        round: int | str = "last",
+        *,
+        quiet: bool = False,
+        device: str | None = None,
+        **settings: Any,
+    ) -> dict[str, Any]:
+        """Trains an ensemble of heads for each client, as `jfl heads`; returns its result."""
+        words, screen = _words(settings), Screen(quiet=quiet)
+        path = str(self.path)
+        return heads_job.run(
+            path, method, words, screen, name=name, which=str(round), device=device
+        )[0]
 
     def resume(self, *, quiet: bool = False, device: str | None = None, **changes: Any) -> "Run":
         """Goes on from the last good checkpoint, as `jfl train --resume`; returns itself."""

@@ -15,6 +15,7 @@ from jfl.errors import JflError
 COMMANDS = {
     "train": ("jfl.commands.train:train", "Train a federation from yaml configs."),
     "eval": ("jfl.commands.eval:evaluate", "Measure each client's own model on its test data."),
+    "heads": ("jfl.commands.heads:heads", "Train ensembles of heads on a trained run."),
     "inspect": (
         "jfl.commands.inspect:inspect",
         "Look into runs, checkpoints and files of weights.",
@@ -26,7 +27,7 @@ COMMANDS = {
     "doctor": ("jfl.commands.doctor:doctor", "Say what this machine has, and what is wrong."),
     "data": ("jfl.commands.data:data", "List, prepare, show and verify data sets."),
     "bench": ("jfl.commands.bench:bench", "Measure speed, side by side with lean PyTorch."),
-    "list": ("jfl.commands.list:list_plugins", "List algorithms, models, data sets, partitions."),
+    "list": ("jfl.commands.list:list_plugins", "List algorithms, models, data sets, heads, ..."),
 }
 
 EXAMPLES = """

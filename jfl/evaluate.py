@@ -72,6 +72,7 @@ class Result:
             "ece": float(whole["ece"]),
             "f_ece": float((own_ece * predictions).sum() / (predictions.sum() or np.nan)),
             "mce": float(whole["mce"]),
+            "signed_gap": float(whole["signed_gap"]),
             "not_finite": int(pooled["not_finite"]),
         }
 

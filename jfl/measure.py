@@ -1,132 +1,219 @@
-"""Evaluation of a saved run: reads models block by block, never the whole federation."""
+"""Evaluation of a saved run: one block of clients in memory, whatever their number."""
 
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Array, Float, Int
 
-from jfl import compiled, tree
 from jfl import folder as folders
-from jfl import mesh as meshes
-from jfl.checkpoint import Checkpoints
-from jfl.clients import store as stores
+from jfl import saved, strangers, tree
+from jfl.adapters import base as adapters
+from jfl.clients import members
+from jfl.clients.base import Client
+from jfl.clients.data import Rows, Samples
+from jfl.clients.members import Ensemble, Outputs
 from jfl.compiled import CompileClock
 from jfl.costs import peak_rss_mb
-from jfl.errors import CheckpointError, UsageError
-from jfl.federate import check_fits
-from jfl.federation import Federation, prepare
-from jfl.folder import RunFolder
+from jfl.errors import UsageError
+from jfl.heads.folder import HeadsFolder
+from jfl.metrics import temperature, uncertainty
+from jfl.models.base import HEAD
+from jfl.reliability import Predictions
+from jfl.report import evaluations
 from jfl.report.journal import plain
 from jfl.report.summary import summarise
+from jfl.saved import Saved
+from jfl.strangers import Strangers
 from jfl.types import Params
+
+BASE, SCALED = "base", "temperature"
+STRANGERS = 1000
+"""Samples out of distribution that each client is shown, at the most."""
+
+Models = tuple[Params, dict[str, Params]]
+"""Clients' own models and, by name, the members of their heads; all stacked."""
 
 
 def run(
-    path: str, which: str, *, device: str | None = None, data: Mapping[str, Any] | None = None
+    path: str,
+    which: str,
+    *,
+    heads: Sequence[str] = (),
+    ood: str | None = None,
+    device: str | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Returns the metrics of a saved round, all together and per client.
 
     Args:
         path: the run folder.
         which: a round, `best` or `last`.
+        heads: names of heads of the run to measure beside its own.
+        ood: noise, unseen or a data set; see `strangers.find`.
         device: as in `jfl train`.
         data: settings of the data that are now others, such as `dir`.
 
     Raises:
-        JflError: no such run or round, a damaged checkpoint, missing data.
+        JflError: no such run, round or heads, a damaged checkpoint, missing data.
     """
     started = time.perf_counter()
-    folder = RunFolder(Path(path))
-    checkpoints = folder.checkpoints
-    number = round_number(checkpoints, which)
-    checkpoints.check(number)
-    experiment = folder.experiment
-    if data:
-        moved = experiment.data.model_copy(update=dict(data))
-        experiment = experiment.model_copy(update={"data": moved})
-    meshes.start(device, experiment.plan.devices or meshes.cores())
-    if experiment.data.cache:
-        compiled.keep(experiment.data.cache_place)
+    base = saved.load(path, which, device=device, data=data)
     clock = CompileClock()
-    federation = prepare(experiment, folder.partition)
-    check_fits(federation, checkpoints, number)
-
-    def own(ids: Int[np.ndarray, " K"], name: str) -> Params:
-        sharding = meshes.layout(meshes.make(federation.plan.devices), len(ids))
-        return jax.device_put(checkpoints.read_clients(number, f"own.{name}", ids), sharding)
-
-    shared = {}
-    if not federation.algorithm.personal:
-        shared["params"] = checkpoints.read_clients(number, "shared.params", None)
-    results = federation.evaluate("test", shared, own)
-    result = next(iter(results.values()))
-    summary = result.summary()
-    return plain(
-        {
-            "run": path,
-            "title": folders.title(federation),
-            "round": number,
-            "algorithm": experiment.algorithm.name,
-            "rounds": experiment.rounds,
-            "clients": experiment.clients,
-            "cohort": experiment.cohort_size,
-            "seed": experiment.seed,
-            "test_accuracy": summary["accuracy"],
-            "test_accuracy_mean": summary["accuracy_mean"],
-            "test_accuracy_worst10": summary["accuracy_worst10"],
-            **{name: summary[name] for name in ("nll", "ece", "f_ece", "mce", "brier")},
-            "seconds": time.perf_counter() - started,
-            "seconds_per_round": summarise(folder.path)["seconds_per_round"],
-            **clock.record(),
-            "params_sha256": params_sha256(federation, checkpoints, number),
-            "peak_rss_mb": peak_rss_mb(),
-            "data": folders.data_record(federation),
-            "per_client": result.per_client(),
-        }
+    strange = strangers.find(base.federation, ood, STRANGERS) if ood else None
+    found, divisor = Evaluation(base, heads).measure(strange)
+    methods = {name: said.summary() for name, said in found.items()}
+    if divisor is not None:
+        methods[SCALED]["temperature"] = divisor
+    result = saved.describe(base) | methods["base"]
+    if divisor is not None:
+        result |= {SCALED: methods[SCALED]}
+    if heads:
+        result |= {"heads": {name: methods[name] for name in heads}}
+    if strange:
+        result |= {"ood": {"name": strange.name, "samples": strange.rows.count}}
+    result |= {
+        "seconds": time.perf_counter() - started,
+        "seconds_per_round": summarise(base.folder.path)["seconds_per_round"],
+        **clock.record(),
+        "params_sha256": params_sha256(base),
+        "peak_rss_mb": peak_rss_mb(),
+        "data": folders.data_record(base.federation),
+        "per_client": found["base"].result.per_client(),
+    }
+    result = plain(result)
+    result["files"] = evaluations.keep(
+        base.folder.path, result, {name: said.bins() for name, said in found.items()}
     )
+    return result
 
 
-def params_sha256(federation: Federation, checkpoints: Checkpoints, number: int) -> str:
+class Evaluation:
+    """Predictions of a saved round on its clients' own test samples."""
+
+    def __init__(self, base: Saved, heads: Sequence[str]) -> None:
+        """Finds the heads to measure beside the base.
+
+        Raises:
+            UsageError: there are no such heads, or they are of another round.
+        """
+        self._base = base
+        self._heads = {name: HeadsFolder(base.folder.path, name) for name in heads}
+        prior = jax.eval_shape(base.federation.model.init, jax.random.key(0))[0][HEAD]
+        self._ensembles: dict[str, Ensemble] = {}
+        for name, folder in self._heads.items():
+            if name in (BASE, SCALED):
+                raise UsageError(f"heads cannot be measured under the name {name}; it is taken")
+            folder.require(base.round, base.fingerprint())
+            config = folder.config
+            self._ensembles[name] = Ensemble(config, adapters.build(config, prior))
+        self._shared = base.shared()
+        self._predict = jax.jit(self._predict_block, static_argnames="length")
+
+    def measure(self, strange: Strangers | None) -> tuple[dict[str, Predictions], float | None]:
+        """Returns what base, temperature scaling and heads say, and the temperature.
+
+        There is no temperature without validation samples.
+        """
+        base, federation = self._base, self._base.federation
+        divisor = self._temperature() if federation.rows["valid"].count.any() else None
+        names = [BASE, *([] if divisor is None else [SCALED]), *self._ensembles]
+        clients = base.experiment.clients
+        found = {name: Predictions(clients, name in self._ensembles) for name in names}
+        for ids in base.blocks("test"):
+            models = self._models(ids)
+            counts = np.asarray(federation.rows["test"].count)[ids]
+            length = members.room(federation.samples, base.longest("test"))
+            said = self._said(models, federation.samples, base.rows("test", ids), length, divisor)
+            labels = self._labels("test", ids, length)
+            for name, outputs in said.items():
+                found[name].add(ids, outputs, labels, counts)
+            if strange:
+                shown = Rows(strange.rows.start[ids], strange.rows.count[ids])
+                room = members.room(strange.samples, int(np.max(strange.rows.count)))
+                said = self._said(models, strange.samples, base.place(shown), room, divisor)
+                for name, outputs in said.items():
+                    found[name].add_strange(ids, outputs, np.asarray(shown.count))
+        return found, divisor
+
+    def _temperature(self) -> float:
+        """Fits one temperature to the validation samples of all clients."""
+        base, federation = self._base, self._base.federation
+        totals = np.zeros((base.experiment.clients, len(temperature.GRID)))
+        sums = jax.jit(jax.vmap(temperature.sums))
+        length = members.room(federation.samples, base.longest("valid"))
+        for ids in base.blocks("valid"):
+            rows = base.rows("valid", ids)
+            models = (base.own(ids), {})
+            said = self._predict(
+                federation.client, models, self._shared, federation.samples, rows, length=length
+            )
+            mask = np.arange(length) < np.asarray(federation.rows["valid"].count)[ids][:, None]
+            labels = self._labels("valid", ids, length)
+            totals[ids] = sums(said[BASE].log_probabilities, labels, mask)["nll_at"]
+        return temperature.fit(totals.sum(axis=0))
+
+    def _models(self, ids: Int[np.ndarray, " K"]) -> Models:
+        read = {name: folder.read(ids) for name, folder in self._heads.items()}
+        return self._base.own(ids), self._base.place(read)
+
+    def _labels(self, part: str, ids: Int[np.ndarray, " K"], length: int) -> Int[np.ndarray, "K L"]:
+        federation = self._base.federation
+        labels = np.zeros((len(ids), length), np.int32)
+        for place, client in enumerate(ids):
+            own = federation.dataset.y[getattr(federation.partition, part)[client]]
+            labels[place, : len(own)] = own
+        return labels
+
+    def _said(
+        self, models: Models, samples: Samples, rows: Rows, length: int, divisor: float | None
+    ) -> dict[str, Outputs]:
+        client = self._base.federation.client
+        said = self._predict(client, models, self._shared, samples, rows, length=length)
+        if divisor is not None:
+            said[SCALED] = _at_temperature(said[BASE], np.float32(divisor))
+        return said
+
+    def _predict_block(
+        self,
+        client: Client,
+        models: Models,
+        shared: Params,
+        samples: Samples,
+        rows: Rows,
+        *,
+        length: int,
+    ) -> dict[str, Outputs]:
+        def one(client: Client, row: Any, shared: Params, samples: Samples) -> dict[str, Outputs]:
+            (own, heads), rows = row
+            ensembles = {name: (self._ensembles[name], heads[name]) for name in heads}
+            return members.predict(client, own | shared, ensembles, samples, rows, length)
+
+        return client.each(one, (models, rows), shared, samples)
+
+
+@jax.jit
+def _at_temperature(said: Outputs, divisor: Float[Array, ""]) -> Outputs:
+    scaled = temperature.scaled(said.log_probabilities, divisor)
+    return Outputs(scaled, uncertainty.entropy(scaled))
+
+
+def params_sha256(base: Saved) -> str:
     """Returns the fingerprint `jfl train` prints, of the models saved, read block by block."""
-    entry = f"own.{federation.algorithm.personal[0]}." if federation.algorithm.personal else None
-    prefix = entry or "shared.params."
-    blocks = list(stores.blocks(federation.experiment.clients, federation.block))
+    personal, checkpoints = base.federation.algorithm.personal, base.checkpoints
+    prefix = f"own.{personal[0]}." if personal else "shared.params."
     models = {
         path.removeprefix(prefix): jax.ShapeDtypeStruct(shape, dtype)
-        for path, (shape, dtype) in checkpoints.shapes(number).items()
+        for path, (shape, dtype) in checkpoints.shapes(base.round).items()
         if path.startswith(prefix)
     }
+    clients, size = base.experiment.clients, base.block
 
     def read(path: str) -> Iterator[np.ndarray]:
-        for ids in blocks if entry else [None]:
-            yield checkpoints.read_clients(number, prefix + path, ids)
+        for first in range(0, clients, size) if personal else [None]:
+            ids = None if first is None else np.arange(first, min(first + size, clients))
+            yield checkpoints.read_clients(base.round, prefix + path, ids)
 
     return tree.sha256(models, read)
-
-
-def round_number(checkpoints: Checkpoints, which: str) -> int:
-    """Returns the saved round that `N`, `best` or `last` names.
-
-    Raises:
-        CheckpointError: nothing is saved, or no round has a score.
-        UsageError: it is no such word.
-    """
-    rounds = checkpoints.rounds()
-    if not rounds:
-        raise CheckpointError(f"{checkpoints.folder} holds no complete checkpoint yet")
-    if which == "last":
-        return rounds[-1]
-    if which == "best":
-        best = checkpoints.best()
-        if best is None:
-            raise CheckpointError(
-                f"{checkpoints.folder} has no round with a validation score; give --round N"
-            )
-        return best
-    if not which.isdigit():
-        raise UsageError(f"--round {which} is not a round; give a number, best or last")
-    return int(which)

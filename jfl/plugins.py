@@ -21,6 +21,7 @@ from jfl.errors import UsageError
 FOLDERS = {
     "algorithm": "algorithms",
     "data": "datasets",
+    "heads": "adapters",
     "model": "models",
     "partition": "partition",
 }
@@ -28,9 +29,12 @@ FOLDERS = {
 DEFINES = {
     "algorithm": ("Config", "build"),
     "data": ("Config", "TITLE", "SHAPE", "find", "load"),
+    "heads": ("Config", "build"),
     "model": ("Config", "build", "image_size"),
     "partition": ("Config",),
 }
+KEYS = {"heads": "method"}
+"""The setting that names a section's plugin, where it is not `name`."""
 _NOT_PLUGINS = {"base", "layers", "convolution", "winograd"}  # what the plugins of a folder share
 _outside: list[Path] = []
 
@@ -59,6 +63,11 @@ def add(folder: Path) -> None:
     # last, so that nothing beside the folder shadows what is installed
     sys.path.append(str(folder.parent))
     _outside.append(folder)
+
+
+def key(section: str) -> str:
+    """Returns the setting that names a section's plugin."""
+    return KEYS.get(section, "name")
 
 
 def names(section: str) -> list[str]:
@@ -99,7 +108,7 @@ def load(section: str, name: str) -> ModuleType:
     known = names(section)
     if name not in known:
         raise UsageError(
-            f"{section}.name={name} is not known{nearest(name, known)}; "
+            f"{section}.{key(section)}={name} is not known{nearest(name, known)}; "
             f"there are: {', '.join(known)}"
         )
     file = outside(section).get(name)
@@ -121,9 +130,10 @@ def _load_outside(section: str, file: Path) -> ModuleType:
     missing = [word for word in DEFINES[section] if not hasattr(module, word)]
     if missing:
         raise UsageError(f"plugins: {file} does not define {missing[0]}, as each {section} must")
-    fields = getattr(module.Config, "model_fields", {})
-    if "name" not in fields or fields["name"].default != name:
-        raise UsageError(f'plugins: {file}: its Config needs `name: Literal["{name}"] = "{name}"`')
+    fields, word = getattr(module.Config, "model_fields", {}), key(section)
+    if word not in fields or fields[word].default != name:
+        wanted = f'{word}: Literal["{name}"] = "{name}"'
+        raise UsageError(f"plugins: {file}: its Config needs `{wanted}`")
     return module
 
 

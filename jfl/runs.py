@@ -4,12 +4,10 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import jax
@@ -27,6 +25,7 @@ from jfl.experiment import Experiment
 from jfl.federation import Federation, prepare
 from jfl.folder import RunFolder
 from jfl.hold import hold
+from jfl.interrupt import stop_signals
 from jfl.report import page, summary, tables
 from jfl.report.journal import Journal, new_folder, plain, sweep, write_text
 from jfl.report.progress import RunProgress
@@ -303,29 +302,6 @@ class _Watch(federate.Watch):
 
     def stop(self) -> bool:
         return self._stopped.is_set()
-
-
-@contextmanager
-def stop_signals() -> Iterator[threading.Event]:
-    """Turns Ctrl-C and SIGTERM into a wish to stop after the round; a second one stops at once."""
-    wish = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield wish
-        return
-
-    def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        if wish.is_set():
-            raise KeyboardInterrupt
-        wish.set()
-        with suppress(OSError):  # os.write, as this may come in the middle of a print
-            os.write(2, b"\njfl: stops and saves after this round; once more stops at once\n")
-
-    before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield wish
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def check_arguments(names: Sequence[str], resume_path: str | None, *, replan: bool) -> None:

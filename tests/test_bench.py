@@ -27,8 +27,8 @@ def small(case: cases.Case, *words: str) -> cases.Case:
 def test_every_case_is_a_run_that_loads(suite: str) -> None:
     for case in cases.suite(suite, cores=2):
         loaded = experiment.load([], case.settings)
-        assert loaded.algorithm.name in case.name or case.work == "step"
-        assert case.name.split("/")[0] == case.work
+        assert loaded.algorithm.name in case.name or case.work == "step" or case.method
+        assert case.name.split("/")[0] == ("heads" if case.method else case.work)
 
 
 def test_the_fixed_names_are_there() -> None:
@@ -56,11 +56,27 @@ def test_a_round_is_measured_in_turns_with_pytorch(
     assert said == [f"1/1  round/{algorithm}/mlp, 3 clients, 200 samples"]
 
 
+@pytest.mark.parametrize("reference", ["heads", "assembly", "recompute"])
+def test_heads_are_measured_in_turns_with_pytorch(
+    reference: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "PAIRS", 1)
+    method = "loraph" if reference == "heads" else "aph"
+    case = cases.heads(method, "heads" if reference == "heads" else "assembly", reference)
+    words = ("model={name: mlp, hidden: [200]}", "partition.name=iid", "clients=3")
+    case = small(case, *words, "data.limit=200", "data.image_size=null")
+    case = replace(case, name=f"heads/{method}/mlp")
+    (row,) = pairs.run([case], "cpu", say=lambda _: None)
+    assert row["reference"] == "torch"
+    assert row["speedup"] > 0
+    assert 0 < row["peak_fraction"] < 1.5
+
+
 def test_without_the_reference_the_row_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(pairs, "PAIRS", 1)
-    monkeypatch.setattr(pairs, "REFERENCE", tmp_path / "nowhere.py")
+    monkeypatch.setattr(pairs, "REFERENCES", tmp_path)
     monkeypatch.setitem(cases.STEPS, "mlp", 20)
     monkeypatch.setattr(cases, "suite", lambda *_: [small(cases.step("mlp", 1))])
     done = CliRunner().invoke(cli, ["bench", "--device", "cpu", "--json"], catch_exceptions=False)
@@ -79,11 +95,11 @@ def test_a_case_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_operations_are_those_of_the_network() -> None:
     """A network of 64 x 200 and 200 x 10 weights: 2 operations forward, 4 or 2 backward."""
-    from jfl.bench import worker
+    from jfl.bench import training
     from tests import federations
 
     ready = federations.prepare("algorithm=fedavg", model="{name: mlp, hidden: [200]}")
-    step, forward = worker.counted(ready, 10)
+    step, forward = training.counted(ready, 10)
     products = 10 * 2 * (64 * 200 + 200 * 10)
     assert forward == pytest.approx(products, rel=0.05)
     assert step == pytest.approx(3 * products - 10 * 2 * 64 * 200, rel=0.1)

@@ -6,7 +6,8 @@ from typing import Literal, get_args
 from jfl.clients import plan as plans
 from jfl.models.base import Lowering
 
-Work = Literal["step", "round"]
+Work = Literal["step", "round", "heads", "assembly"]
+"""Local steps; whole rounds; heads on features; features and heads, from and to the disk."""
 
 CLIENT = ("train={batch_size: 10, learning_rate: 0.005}", "checkpoint.every=1000")
 FASHION = ("data={name: fashion_mnist, on_missing: embedded}", "model={name: cnn}")
@@ -20,6 +21,8 @@ DATA = {
 TORCH = ("cnn-28", "cnn-32", "cnn-64", "mlp")  # networks the reference has
 STEPS = {"mlp": 3000, "cnn-28": 1000, "cnn-32": 600, "cnn-64": 40, "resnet18": 20}
 """Local steps of a client in one measurement, about two seconds."""
+MEMBERS, EPOCHS = 10, 10
+"""Of ensembles of heads: their methods' own defaults."""
 SLOWER = 20  # some variants are so many times slower
 
 
@@ -31,7 +34,8 @@ class Case:
     size: str
     words: tuple[str, ...]
     work: Work
-    reference: Literal["step", "fedavg", "fedfomo"] | None = None
+    reference: Literal["step", "fedavg", "fedfomo", "heads", "assembly", "recompute"] | None = None
+    method: Literal["aph", "loraph"] | None = None
     loop: str = "auto"
     lowering: str = "auto"
     devices: int | None = None
@@ -56,7 +60,9 @@ def step(network: str, cores: int, loop: str = "auto", lowering: str = "auto") -
         "algorithm=local",
     )
     reference = "step" if network in TORCH and not variant else None
-    return Case(f"step/{network}{variant}", "batch 10", words, "step", reference, loop, lowering)
+    return Case(
+        f"step/{network}{variant}", "batch 10", words, "step", reference, None, loop, lowering
+    )
 
 
 def federated_round(
@@ -80,8 +86,27 @@ def federated_round(
     return Case(name, size, words, "round", algorithm, devices=devices)
 
 
+def heads(
+    method: Literal["aph", "loraph"],
+    work: Literal["heads", "assembly"],
+    reference: Literal["heads", "assembly", "recompute"],
+) -> Case:
+    """Ten heads of each client for ten epochs; `recompute` is a loop that never keeps features."""
+    words = (
+        "data={name: fashion_mnist, on_missing: embedded, image_size: 32, limit: 60000}",
+        "model={name: cnn}",
+        "clients=20",
+        "partition={name: dirichlet, alpha: 0.1, train_fraction: 0.75, valid_fraction: 0.05}",
+        "algorithm=local",
+        "rounds=1",
+    )
+    kinds = {"heads": "features given", "assembly": "with features", "recompute": "recomputing"}
+    name = f"heads/{method}/cnn-32"
+    return Case(name, f"20 x 10 heads, {kinds[reference]}", words, work, reference, method)
+
+
 def suite(name: str, cores: int) -> list[Case]:
-    """Returns the cases of quick, step, round, memory, scale or all."""
+    """Returns the cases of quick, step, round, heads, memory, scale or all."""
     rounds: tuple[Literal["fedavg", "fedfomo"], ...] = ("fedavg", "fedfomo")
     variants = [(loop, low) for loop in set(plans.LOOPS.values()) for low in get_args(Lowering)]
     suites = {
@@ -98,6 +123,12 @@ def suite(name: str, cores: int) -> list[Case]:
             ),
         ],
         "round": [federated_round(algorithm, 20, None) for algorithm in rounds],
+        "heads": [
+            heads("aph", "heads", "heads"),
+            heads("loraph", "heads", "heads"),
+            heads("aph", "assembly", "assembly"),
+            heads("aph", "assembly", "recompute"),
+        ],
         "memory": [federated_round("fedfomo", clients, 14_000) for clients in (20, 100)],
         "scale": [
             federated_round("fedavg", 100, 14_000, devices=devices)
@@ -109,4 +140,4 @@ def suite(name: str, cores: int) -> list[Case]:
     return suites[name]
 
 
-NAMES = ("quick", "step", "round", "memory", "scale", "all")
+NAMES = ("quick", "step", "round", "heads", "memory", "scale", "all")

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from jfl import mesh as meshes
-from jfl.bench.cases import Case
+from jfl.bench.cases import EPOCHS, MEMBERS, Case
 from jfl.errors import UsageError
 
-REFERENCE = Path(__file__).parents[2] / "tests" / "reference" / "torch_round.py"
-"""Where a checkout has the lean PyTorch version; a wheel does not have it."""
-
+REFERENCES = Path(__file__).parents[2] / "tests" / "reference"
+"""Where a checkout has the lean PyTorch versions; a wheel does not have them."""
 
 PAIRS = 5
 
@@ -96,10 +95,12 @@ def _own() -> list[str]:
 def _row(
     case: Case, peak: Worker, place: Path, device: str | None, data_settings: Sequence[str]
 ) -> dict[str, Any]:
-    compared = case.reference and REFERENCE.is_file() and find_spec("torch") is not None
+    script = REFERENCES / ("torch_heads.py" if case.method else "torch_round.py")
+    compared = case.reference and script.is_file() and find_spec("torch") is not None
     arrays = str(place.with_suffix(".npz"))
     spec = {
         "work": case.work,
+        "method": case.method,
         "settings": [*case.settings, *data_settings],
         "device": device,
         "arrays": arrays if compared else None,
@@ -108,7 +109,7 @@ def _row(
         ours = processes.enter_context(worker(_own(), spec, place))
         theirs = None
         if compared:
-            command, asked = [sys.executable, str(REFERENCE)], _reference(case, ours.facts, arrays)
+            command, asked = [sys.executable, str(script)], _reference(case, ours.facts, arrays)
             place = place.with_name(f"{place.stem}-torch.json")
             theirs = processes.enter_context(worker(command, asked, place))
         seconds, reference, peaks, replies = [], [], [], []
@@ -153,6 +154,8 @@ def _reference(case: Case, facts: dict[str, Any], arrays: str) -> dict[str, Any]
         "batch_size": 10,
         "learning_rate": 0.005,
         "num_candidates": 5,
+        "members": MEMBERS,
+        "epochs": EPOCHS,
     }
 
 

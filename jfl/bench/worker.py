@@ -6,23 +6,17 @@ of each time, as JSON. `{"work": "peak"}` multiplies matrices and adds vectors i
 
 import json
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jfl import experiment as experiments
 from jfl import mesh as meshes
-from jfl.costs import peak_rss_mb
-from jfl.federation import Federation, prepare
-from jfl.models import base as models
-from jfl.rounds import Rounds
+from jfl.bench import assembly, training
+from jfl.bench.clock import seconds
 
-WARM = 2  # rounds before the clock runs: FedFomo has candidates from the second on
 SIDE = 2048
 VECTOR = 1 << 25
 
@@ -48,100 +42,14 @@ def peak() -> tuple[dict[str, Any], Iterator[dict[str, float]]]:
     return {}, times()
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    """Returns how long some work takes."""
-    started = time.perf_counter()
-    jax.block_until_ready(work())
-    return time.perf_counter() - started
-
-
-def case(spec: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, float]]]:
-    """Prepares a run, and times its rounds, or only their local steps."""
-    experiment = experiments.load([], spec["settings"])
-    meshes.start(spec["device"], experiment.plan.devices or meshes.cores())
-    federation = prepare(experiment)
-    rounds = Rounds(federation)
-    number = 0
-
-    def one() -> None:
-        nonlocal number
-        number += 1
-        rounds.step(number)
-        if spec["work"] == "round":
-            rounds.evaluate()
-
-    def times() -> Iterator[dict[str, float]]:
-        while True:
-            yield {"seconds": seconds(one), "peak_rss_mb": peak_rss_mb()}
-
-    everyone = np.arange(experiment.clients)
-    for _ in range(WARM):
-        one()
-    if spec["arrays"]:
-        export(federation, Path(spec["arrays"]))
-    steps = int(federation.steps(everyone).sum())
-    facts = {
-        "backend": federation.plan.backend,
-        "embedded": federation.dataset.embedded,
-        "plan": federation.plan.describe(),
-        "padding": rounds.step(number + 1).costs["padding"],
-        "steps": steps,
-        "flops": operations(federation, spec["work"], steps),
-        "shape": federation.model.input_shape,
-        "classes": federation.model.num_classes,
-    }
-    number += 1
-    return facts, times()
-
-
-def operations(federation: Federation, work: str, steps: int) -> float:
-    """Returns the floating-point operations the work needs, by XLA's count of its plain form."""
-    train, valid, test = (int(federation.rows[p].count.sum()) for p in ("train", "valid", "test"))
-    size = federation.experiment.train.batch_size
-    one_step, forward = counted(federation, size)
-    total = one_step / size * train * federation.experiment.train.local_epochs
-    if work == "round":
-        looks = 0
-        if federation.experiment.algorithm.name == "fedfomo":
-            settings = federation.experiment.algorithm.model_dump()
-            looks = 1 + min(settings["num_candidates"], federation.experiment.cohort_size)
-        total += forward / size * (valid * (1 + looks) + test)
-    return total if work == "round" else total / steps
-
-
-def counted(federation: Federation, size: int) -> tuple[float, float]:
-    """Returns the operations of one local step and of the model alone, for a batch."""
-    experiment, dataset = federation.experiment, federation.dataset
-    model = models.build(experiment.model, dataset.input_shape, dataset.num_classes, "native")
-    params, frozen = jax.eval_shape(model.init, jax.random.key(0))
-    x = jax.ShapeDtypeStruct((size, *dataset.input_shape), jnp.float32)
-
-    def loss(params: Any, frozen: Any, x: jax.Array) -> jax.Array:
-        return jax.nn.logsumexp(model.apply(params, frozen, x), axis=-1).sum()
-
-    def cost(function: Any) -> float:
-        analysis = jax.jit(function).lower(params, frozen, x).cost_analysis()
-        return analysis["flops"] if analysis else float("nan")
-
-    return cost(jax.grad(loss)), cost(model.apply)
-
-
-def export(federation: Federation, path: Path) -> None:
-    """Writes samples and clients for the reference, which thereby does the same work."""
-    arrays = {"x": federation.dataset.x, "y": federation.dataset.y}
-    for part in ("train", "valid", "test"):
-        owned = getattr(federation.partition, part)
-        arrays[part] = np.concatenate(owned)
-        arrays[f"{part}_ends"] = np.cumsum([len(rows) for rows in owned])[:-1]
-    np.savez(path, **arrays)  # pyright: ignore[reportArgumentType]
-
-
 def main() -> None:
     """Gets ready, says so, and works once for every line."""
     spec = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     if spec["work"] == "peak":
         meshes.start(spec["device"], 1)
-    facts, times = peak() if spec["work"] == "peak" else case(spec)
+        facts, times = peak()
+    else:
+        facts, times = (assembly if spec["method"] else training).case(spec)
     answer(facts)
     for _ in sys.stdin:
         answer(next(times))

@@ -38,8 +38,25 @@ class Client:
         self, params: Params, x: Float[Array, "B ..."], key: PRNGKey | None = None
     ) -> Float[Array, "B C"]:
         """Returns what the model makes of samples, in `train.precision`; `key` draws dropout."""
+        return self._applied(self.model.apply, params, x, key)
+
+    def features(self, params: Params, x: Float[Array, "B ..."]) -> Float[Array, "B d"]:
+        """Returns what the model's head sees of samples, without dropout."""
+        return self._applied(self.model.features, params, x, None)
+
+    def head(self, params: Params, z: Float[Array, "B d"]) -> Float[Array, "B C"]:
+        """Returns logits from features."""
+
+        def head(params: Params, frozen: Params, z: Array, *, key: None) -> Array:  # noqa: ARG001
+            return self.model.head(params, frozen, z)
+
+        return self._applied(head, params, z, None)
+
+    def _applied(
+        self, function: Callable[..., Array], params: Params, x: Array, key: PRNGKey | None
+    ) -> Array:
         setting, backend = self.train.precision, self.plan.backend
-        return precision.logits(self.model, setting, backend, params, self.frozen, x, key)
+        return precision.applied(function, setting, backend, params, self.frozen, x, key)
 
     def each(self, function: Callable[..., Any], stacked: Any, *shared: Any) -> Any:
         """Calls `function(client, slice, *shared)` for every client of stacked trees.
@@ -162,7 +179,7 @@ class Client:
             weights = jnp.where(live, weigh(position), 0.0)
             return total + self._loss(params, x, y, weights, None)
 
-        return _over_chunks(samples, rows, chunk, jnp.zeros((), jnp.float32))
+        return over_chunks(samples, rows, chunk, jnp.zeros((), jnp.float32))
 
     def measure(
         self, params: Params, samples: Samples, rows: Rows, sums: Callable[..., Metrics]
@@ -180,7 +197,7 @@ class Client:
             x, y = samples.at(rows, position)
             return jax.tree.map(jnp.add, total, sums(self.logits(params, x), y, live))
 
-        return _over_chunks(samples, rows, chunk, zeros)
+        return over_chunks(samples, rows, chunk, zeros)
 
 
 def batch_order(
@@ -195,7 +212,7 @@ def batch_order(
     return jnp.argsort(jnp.where(jnp.arange(length) < count, noise, 2.0))
 
 
-def _over_chunks(samples: Samples, rows: Rows, chunk: Callable[..., Any], zero: Any) -> Any:
+def over_chunks(samples: Samples, rows: Rows, chunk: Callable[..., Any], zero: Any) -> Any:
     """Folds `chunk(total, positions, live)` over one client's samples."""
 
     def body(number: Int[Array, ""], total: Any) -> Any:

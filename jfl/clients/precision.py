@@ -1,5 +1,6 @@
 """In which precision models are computed. Parameters, sums over clients and metrics are float32."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, Literal
 
@@ -7,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jfl.models.base import Model
 from jfl.types import Params, PRNGKey
 
 Precision = Literal["float32", "tf32", "bf16"]
@@ -15,16 +15,16 @@ Precision = Literal["float32", "tf32", "bf16"]
 _PRODUCTS = {"float32": "float32", "tf32": "tensorfloat32", "bf16": "bfloat16"}
 
 
-def logits(
-    model: Model,
+def applied(
+    function: Callable[..., Array],
     precision: Precision,
     backend: str,
     params: Params,
     frozen: Params,
     x: Float[Array, "B ..."],
     key: PRNGKey | None = None,
-) -> Float[Array, "B C"]:
-    """Applies a model; `key` draws dropout. Gradients have the type of their parameters."""
+) -> Float[Array, "B ..."]:
+    """Calls a function of a model; `key` draws dropout. Gradients have their parameters' type."""
     if precision == "bf16":
         params, frozen, x = jax.tree.map(_half, (params, frozen, x))
     # CPUs multiply float32 exactly as it is
@@ -32,7 +32,7 @@ def logits(
         nullcontext() if backend == "cpu" else jax.default_matmul_precision(_PRODUCTS[precision])
     )
     with products:
-        return model.apply(params, frozen, x, key=key).astype(jnp.float32)
+        return function(params, frozen, x, key=key).astype(jnp.float32)
 
 
 def _half(value: Any) -> Any:

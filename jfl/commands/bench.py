@@ -8,7 +8,7 @@ import click
 from jfl.commands import options
 from jfl.commands.options import answer
 
-SUITES = ("quick", "step", "round", "memory", "scale", "all")
+SUITES = ("quick", "step", "round", "heads", "memory", "scale", "all")
 
 
 @click.command(
@@ -18,6 +18,7 @@ SUITES = ("quick", "step", "round", "memory", "scale", "all")
 Examples:
   jfl bench
   jfl bench round --json
+  jfl bench heads
   jfl bench step --only cnn-28
   jfl bench step --tune fast.yaml
   jfl train tiny_fomo fast.yaml
@@ -31,7 +32,7 @@ Examples:
 @options.device
 @options.common
 def bench(suite: str, only: str | None, tune: str | None, **flags: Any) -> None:
-    """Measure local steps and rounds, in turns with a lean PyTorch version of the same work.
+    """Measure local steps, rounds and heads, in turns with a lean PyTorch version of the same work.
 
     `of peak` is the share of the fastest matrix product measured in the same minutes. The PyTorch
     version needs a checkout and JFL_EXTRAS=torch; without them its columns say absent.

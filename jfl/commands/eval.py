@@ -15,12 +15,21 @@ from jfl.commands.options import answer
 Examples:
   jfl eval outputs/tiny_fomo/2026-01-31-1
   jfl eval outputs/tiny_fomo/2026-01-31-1 --round best --json
+  jfl eval outputs/tiny_fomo/2026-01-31-1 --heads aph --heads loraph --ood noise
+  jfl eval outputs/tiny_fomo/2026-01-31-1 --ood cifar10=/data/cifar-10-batches-py
 """,
 )
 @click.argument("run", metavar="RUN")
 @click.option(
     "--round", "which", default="last", show_default=True, metavar="N|best|last",
     help="Which saved round; best = on the validation samples.",
+)  # fmt: skip
+@click.option(
+    "--heads", multiple=True, metavar="NAME", help="Also measure these heads; see jfl heads."
+)
+@click.option(
+    "--ood", metavar="noise|unseen|DATA[=DIR]",
+    help="Also measure how noise, classes a client never saw, or other data are told apart.",
 )  # fmt: skip
 @options.data_dir
 @options.cache
@@ -30,16 +39,23 @@ def evaluate(run: str, which: str, **flags: Any) -> None:
     """Measure a trained federation.
 
     A personalised method is measured with each client's own model, a generic one with the global
-    model, both on every client's own test samples. One block of clients is in memory at a time.
+    model, both on every client's own test samples. Beside it stands temperature scaling, fitted
+    on validation samples. One block of clients is in memory at a time. The result and a
+    reliability diagram are kept in RUN/evaluations.
     """
     from jfl import measure
     from jfl.report import tables
     from jfl.report.screen import Screen
 
     screen = Screen(stderr=flags["as_json"])
-    result = measure.run(run, which, device=flags["device"], data=options.data_settings(flags))
+    result = measure.run(
+        run, which, heads=flags["heads"], ood=flags["ood"], device=flags["device"],
+        data=options.data_settings(flags),
+    )  # fmt: skip
     title = f"{result['title']}, round {result['round']}"
     screen.say(tables.client_table(result["per_client"]))
-    screen.say(tables.result_table(title, result))
+    screen.say(tables.methods_table(title, result))
+    if result["files"]:
+        screen.say("in " + ", ".join(result["files"]))
     if flags["as_json"]:
         answer(result)

@@ -11,6 +11,7 @@ from jfl.commands.options import answer
 KINDS = {
     "algorithms": "algorithm",
     "data": "data",
+    "heads": "heads",
     "models": "model",
     "partitions": "partition",
 }
@@ -31,7 +32,7 @@ Examples:
 @click.option("--plugins", "folder", metavar="DIR", help="A folder of your own to look at as well.")
 @options.common
 def list_plugins(kind: str | None, folder: str | None = None, **flags: Any) -> None:
-    """List algorithms, models, data sets and partitions with their settings."""
+    """List algorithms, data sets, heads, models and partitions with their settings."""
     from rich.text import Text
 
     from jfl import plugins
@@ -44,14 +45,14 @@ def list_plugins(kind: str | None, folder: str | None = None, **flags: Any) -> N
     for title, section in KINDS.items():
         if kind not in (None, title):
             continue
-        screen.say(Text.assemble((title, "bold"), f" ({section}.name)"))
+        screen.say(Text.assemble((title, "bold"), f" ({section}.{plugins.key(section)})"))
         for name in plugins.names(section):
             module = plugins.load(section, name)
             item = {
                 "name": name,
                 "kind": section,
                 "summary": plugins.summary(module),
-                "settings": _settings(module.Config),
+                "settings": _settings(module.Config, plugins.key(section)),
             }
             items.append(item)
             screen.say(Text.assemble("  ", (name, "bold"), f"  {item['summary']}"))
@@ -62,10 +63,10 @@ def list_plugins(kind: str | None, folder: str | None = None, **flags: Any) -> N
         answer({"items": items})
 
 
-def _settings(schema: Any) -> dict[str, dict[str, Any]]:
+def _settings(schema: Any, own: str) -> dict[str, dict[str, Any]]:
     described = schema.model_json_schema()["properties"]
     return {
         key: {"default": described[key].get("default"), "help": field.description or ""}
         for key, field in schema.model_fields.items()
-        if key != "name"
+        if key != own
     }

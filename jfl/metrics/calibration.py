@@ -1,6 +1,8 @@
 """Calibration error over equal-width confidence bins, as sums that merge.
 
-Source: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
+Source: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017; the
+adaptive error is of Nixon, Dusenberry, Zhang, Jerfel, Tran, "Measuring Calibration in Deep
+Learning", CVPR Workshops 2019, of the largest probability only.
 """
 
 import jax
@@ -29,10 +31,34 @@ def sums(logits: Float[Array, "B C"], labels: Int[Array, " B"], mask: Bool[Array
 
 
 def result(total: Numbers) -> Numbers:
-    """Returns ece and mce as fractions in [0, 1] from sums [..., 15]; nan without samples."""
+    """Returns ece, mce and signed_gap as fractions from sums [..., 15]; nan without samples.
+
+    signed_gap, in [-1, 1], is mean confidence minus accuracy: above 0 means too sure.
+    """
     count = total["bin_samples"].astype(np.float64)
     samples = count.sum(axis=-1)
-    gap = np.abs(total["bin_confidence"] - total["bin_correct"])
+    samples = np.where(samples > 0, samples, np.nan)
+    signed = total["bin_confidence"] - total["bin_correct"]
+    gap = np.abs(signed)
     mean_gap = np.where(count > 0, gap / np.maximum(count, 1), 0.0)
-    ece = gap.sum(axis=-1) / np.where(samples > 0, samples, np.nan)
-    return {"ece": ece, "mce": np.where(samples > 0, mean_gap.max(axis=-1), np.nan)}
+    return {
+        "ece": gap.sum(axis=-1) / samples,
+        "mce": np.where(samples > 0, mean_gap.max(axis=-1), np.nan),
+        "signed_gap": signed.sum(axis=-1) / samples,
+    }
+
+
+def adaptive(confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"]) -> float:
+    """Returns the calibration error over 15 bins of equally many samples; nan without samples.
+
+    Needs the predictions themselves: equal bins of parts do not merge. Equal confidences are in
+    one order or the other; they count with their mean accuracy, so that the order plays no role.
+    """
+    if not len(confidence):
+        return float("nan")
+    _, place, count = np.unique(confidence, return_inverse=True, return_counts=True)
+    accuracy = np.bincount(place, weights=correct)[place] / count[place]
+    order = np.argsort(confidence, kind="stable")
+    gap = confidence[order].astype(np.float64) - accuracy[order]
+    bins = np.array_split(gap, min(BINS, len(gap)))
+    return float(sum(abs(part.sum()) for part in bins) / len(gap))

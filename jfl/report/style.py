@@ -78,6 +78,13 @@ def entitle(axes: Axes, title: str) -> None:
     axes.set_title(textwrap.fill(title, max(20, int(room * _LETTERS))))
 
 
+def headline(figure: Figure, title: str) -> None:
+    """Sets the title above all panels of a picture, in several lines where it is wider."""
+    room = figure.get_figwidth() - _MARGIN
+    words = textwrap.fill(title, max(20, int(room * _LETTERS)))
+    figure.suptitle(words, x=0.01, ha="left", fontsize=12)
+
+
 def number(axis: Axis, count: int) -> None:
     """Labels what is laid along an axis with its numbers, thinned out where there is much."""
     step = next(s for s in (1, 2, 5, 10, 20, 50, 100, count) if count <= s * LABELS)

@@ -30,6 +30,42 @@ def result_table(title: str, summary: Mapping[str, Any]) -> Group:
     return Group(Text(title, style="bold"), table)
 
 
+METHODS = RESULTS | {
+    "adaptive_ece": ("calibration error, bins of equal mass", "{:.2%}"),
+    "mce": ("calibration error, worst bin (MCE)", "{:.2%}"),
+    "signed_gap": ("confidence minus accuracy", "{:+.2%}"),
+    "auc": ("area under the ROC curve, mean over clients", "{:.4f}"),
+    "entropy": ("entropy of predictions (nats)", "{:.4f}"),
+    "mutual_information": ("members' disagreement (nats)", "{:.4f}"),
+    "temperature": ("temperature", "{:.3f}"),
+    "ood_auroc": ("out of distribution: AUROC, mean over clients", "{:.4f}"),
+    "ood_auroc_entropy": ("  by entropy", "{:.4f}"),
+    "ood_auroc_mutual_information": ("  by members' disagreement", "{:.4f}"),
+    "ood_auroc_pooled": ("  of all clients together", "{:.4f}"),
+    "ood_aupr": ("out of distribution: AUPR", "{:.4f}"),
+    "ood_fpr95": ("out of distribution: FPR at 95 % TPR", "{:.2%}"),
+}
+"""What `jfl eval` tells of each method beside one another."""
+
+
+def methods_table(title: str, result: Mapping[str, Any]) -> Group:
+    """Returns the table of an evaluation: a column for the base, for temperature, for heads."""
+    columns = {"base": result}
+    if "temperature" in result:
+        columns["temperature"] = result["temperature"]
+    columns |= result.get("heads", {})
+    table = Table(header_style="bold")
+    table.add_column("clients' own test data")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for key, (label, form) in METHODS.items():
+        values = [column.get(key) for column in columns.values()]
+        shown = [form.format(v) if isinstance(v, int | float) else "-" for v in values]
+        if any(word != "-" for word in shown):
+            table.add_row(label, *shown)
+    return Group(Text(title, style="bold"), table)
+
+
 def client_table(per_client: Sequence[Mapping[str, Any]]) -> Table:
     """Returns one row per client."""
     table = Table(header_style="bold")

@@ -30,7 +30,7 @@ def test_bf16_rounds_products_and_keeps_parameters_in_float32(
     @jax.jit
     def loss(params, x, setting="float32"):
         key = jax.random.key(2)
-        z = precision.logits(model, setting, "cpu", params, frozen, x, key)
+        z = precision.applied(model.apply, setting, "cpu", params, frozen, x, key)
         assert z.dtype == jnp.float32
         return jnp.square(z).sum(), z
 
@@ -52,9 +52,9 @@ def test_bf16_rounds_products_and_keeps_parameters_in_float32(
 def test_products_on_cards_are_told_the_precision(setting: precision.Precision, named: str) -> None:
     model = base.build(mlp.Config(), (4,), 3, "native")
     params, frozen = model.init(jax.random.key(0))
-    program = jax.make_jaxpr(lambda x: precision.logits(model, setting, "gpu", params, frozen, x))(
-        jnp.ones((2, 4))
-    )
+    program = jax.make_jaxpr(
+        lambda x: precision.applied(model.apply, setting, "gpu", params, frozen, x)
+    )(jnp.ones((2, 4)))
     known = {"FLOAT32": "HIGHEST", "TENSORFLOAT32": "HIGH", "BFLOAT16": "DEFAULT"}
     assert f"Precision.{known[named]}" in str(program)
 

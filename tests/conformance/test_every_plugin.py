@@ -14,27 +14,28 @@ MODULES = tested.modules()
 
 @pytest.fixture(params=MODULES)
 def named(request):
-    return request.param.split("/")[1], MODULES[request.param]
+    section, name = request.param.split("/")
+    return name, MODULES[request.param], plugins.key(section)
 
 
 def test_it_says_what_it_is_and_bears_the_name_of_its_file(named):
-    name, module = named
+    name, module, key = named
     assert plugins.summary(module).endswith(".")
     assert 10 < len(plugins.summary(module)) <= 100
     assert Path(module.__file__).stem == name
-    assert module.Config.model_fields["name"].default == name
+    assert module.Config.model_fields[key].default == name
 
 
 def test_its_settings_are_described_and_survive_yaml(named):
-    _, module = named
+    _, module, own = named
     fields = module.Config.model_fields
-    assert all(field.description for key, field in fields.items() if key != "name")
+    assert all(field.description for key, field in fields.items() if key != own)
     if not any(field.is_required() for field in fields.values()):
         written = config.dump(module.Config())
         assert config.check(module.Config, yaml.safe_load(written)) == module.Config()
 
 
-@pytest.mark.parametrize("section", ["algorithm", "model"])
+@pytest.mark.parametrize("section", ["algorithm", "heads", "model"])
 def test_methods_name_their_source(section):
     for name in tested.names(section):
         text = plugins.load(section, name).__doc__ or ""

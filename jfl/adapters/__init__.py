@@ -1,0 +1,1 @@
+"""Trainable parts on a frozen backbone: one file per method of re-assembling projection heads."""

@@ -1,0 +1,42 @@
+"""What `jfl eval` leaves in a run folder: `evaluations/<round>.json` and a reliability diagram."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jfl.report.journal import write_text
+from jfl.report.reliability import reliability_picture
+
+FOLDER = "evaluations"
+
+
+def keep(run: Path, result: Mapping[str, Any], bins: Mapping[str, Any]) -> list[str]:
+    """Writes a result and draws its bins; returns the files, none where nothing can be written.
+
+    What earlier evaluations of the same models said of other heads is kept.
+    """
+    place = run / FOLDER / f"{result['round']}.json"
+    picture = place.with_name(f"{result['round']}-reliability.png")
+    before = read(run, result["round"])
+    content = {**result, "bins": dict(bins)}
+    if before.get("params_sha256") == result["params_sha256"]:
+        for name in ("heads", "bins"):
+            content[name] = before.get(name, {}) | content.get(name, {})
+    title = f"{result['title']}, round {result['round']}"
+    try:
+        place.parent.mkdir(exist_ok=True)
+        write_text(place, json.dumps(content, indent=1))
+        reliability_picture(content["bins"], title, picture)
+    except OSError:  # a run of others may be read-only; the result is shown all the same
+        return []
+    return [str(place), str(picture)]
+
+
+def read(run: Path, round_number: int) -> dict[str, Any]:
+    """Returns what was kept of a round, nothing where that is absent or damaged."""
+    try:
+        found = json.loads((run / FOLDER / f"{round_number}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
