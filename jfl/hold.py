@@ -28,9 +28,10 @@ def hold(run: Path) -> Iterator[None]:
                 break
             except OSError as error:
                 if time.monotonic() > until:
+                    how = f" with jfl stop {run}" if (run / "config.yaml").is_file() else ""
                     raise UsageError(
-                        f"{run} is being trained by process {_named(run)}; wait for it, or end it "
-                        f"with jfl stop {run}"
+                        f"{run} is being trained by process {_named(run)}; wait for it, or end it"
+                        f"{how}"
                     ) from error
                 time.sleep(PATIENCE / 50)
         lock.truncate(0)

@@ -18,6 +18,7 @@ from jfl.clients import members
 from jfl.costs import peak_rss_mb
 from jfl.heads import train as heads
 from jfl.heads.folder import HeadsFolder
+from jfl.heads.job import Job
 from jfl.models.base import HEAD
 from jfl.report.screen import Screen
 from jfl.types import Params
@@ -30,7 +31,7 @@ def case(spec: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, float
     words = [*spec["settings"], "checkpoint.every=1"]
     result, _ = runs.start([], words, Screen(quiet=True), out=scratch, device=spec["device"])
     base = saved.load(result["run"], "last", device=spec["device"])
-    job = heads.Job(base, heads.settings(spec["method"], []))
+    job = Job(base, heads.settings(spec["method"], []))
     federation = base.federation
     if spec["arrays"]:
         training.export(federation, Path(spec["arrays"]))
@@ -62,7 +63,7 @@ def case(spec: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, float
     return facts, times()
 
 
-def _features(job: heads.Job) -> tuple[Any, Params]:
+def _features(job: Job) -> tuple[Any, Params]:
     """Returns features, labels, counts and keys of all clients, and the heads."""
     base = job.base
     assert base.experiment.clients <= base.block
@@ -82,7 +83,7 @@ def _features(job: heads.Job) -> tuple[Any, Params]:
     return jax.jit(everyone)(base.federation.client, given, base.federation.samples), own[HEAD]
 
 
-def _fit(job: heads.Job, client: Any, features: Any, priors: Params) -> Any:
+def _fit(job: Job, client: Any, features: Any, priors: Params) -> Any:
     def one(_: Any, row: Any) -> Any:
         (z, labels, count, key), prior = row
         return job.fit(z, labels, count, prior, key)
@@ -90,7 +91,7 @@ def _fit(job: heads.Job, client: Any, features: Any, priors: Params) -> Any:
     return client.each(one, (features, priors))
 
 
-def _operations(job: heads.Job, *, whole: bool) -> float:
+def _operations(job: Job, *, whole: bool) -> float:
     """Returns the floating-point operations of the heads and, if asked for, the features."""
     federation, config = job.base.federation, job.config
     size = federation.experiment.train.batch_size

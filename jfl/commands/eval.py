@@ -56,6 +56,6 @@ def evaluate(run: str, which: str, **flags: Any) -> None:
     screen.say(tables.client_table(result["per_client"]))
     screen.say(tables.methods_table(title, result))
     if result["files"]:
-        screen.say("in " + ", ".join(result["files"]))
+        screen.say(f"in {run}: {', '.join(result['files'])}")
     if flags["as_json"]:
         answer(result)

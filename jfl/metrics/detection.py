@@ -9,7 +9,6 @@ Exact, so from the scores themselves; they do not merge, except as means weighte
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 Scores = Float[np.ndarray, " _n"]
 
@@ -18,8 +17,10 @@ def auroc(positive: Scores, negative: Scores) -> float:
     """Returns the chance that a positive scores above a negative, ties half; nan without either."""
     if not len(positive) or not len(negative):
         return float("nan")
-    ranks = stats.rankdata(np.concatenate([positive, negative]))[: len(positive)]
-    above = ranks.sum() - len(positive) * (len(positive) + 1) / 2
+    both = np.concatenate([positive, negative])
+    _, place, count = np.unique(both, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(count) - (count - 1) / 2  # those who tie share their mean rank
+    above = ranks[place[: len(positive)]].sum() - len(positive) * (len(positive) + 1) / 2
     return float(above / len(positive) / len(negative))
 
 

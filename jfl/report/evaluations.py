@@ -12,7 +12,7 @@ FOLDER = "evaluations"
 
 
 def keep(run: Path, result: Mapping[str, Any], bins: Mapping[str, Any]) -> list[str]:
-    """Writes a result and draws its bins; returns the files, none where nothing can be written.
+    """Writes a result and draws its bins; returns its files in the run, none if read-only.
 
     What earlier evaluations of the same models said of other heads is kept.
     """
@@ -30,7 +30,7 @@ def keep(run: Path, result: Mapping[str, Any], bins: Mapping[str, Any]) -> list[
         reliability_picture(content["bins"], title, picture)
     except OSError:  # a run of others may be read-only; the result is shown all the same
         return []
-    return [str(place), str(picture)]
+    return [path.relative_to(run).as_posix() for path in (place, picture)]
 
 
 def read(run: Path, round_number: int) -> dict[str, Any]:
