@@ -211,7 +211,12 @@ def load(schema: type[SchemaT], names: Sequence[str], overrides: Iterable[str] =
 
 def dump(config: Section) -> str:
     """Returns the config as yaml with every default written out."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return text(config.model_dump(mode="json"))
+
+
+def text(content: dict[str, Any]) -> str:
+    """Returns plain settings as yaml."""
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def _explain(schema: type[Section], error: ValidationError, prefix: str) -> str:

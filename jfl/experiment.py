@@ -102,17 +102,34 @@ def load(names: Sequence[str], overrides: Iterable[str] = ()) -> Experiment:
     Raises:
         UsageError: the first thing wrong.
     """
+    return assemble(read(names), changes(overrides))
+
+
+def read(names: Sequence[str]) -> dict[str, Any]:
+    """Reads and merges yaml files, left to right, as settings of an experiment, unchecked."""
     files = [layer for name in names for layer in config.layers(name)]
-    read = [_with_plugins(content, path.parent) for path, content in files]
-    words = [_with_plugins(config.parse_overrides([word]), Path()) for word in overrides]
-    given, changes = _layered(read), _layered(words)
+    return layered(_with_plugins(content, path.parent) for path, content in files)
+
+
+def changes(overrides: Iterable[str]) -> dict[str, Any]:
+    """Turns `key=value` words into settings of an experiment, unchecked."""
+    return layered(_with_plugins(config.parse_overrides([word]), Path()) for word in overrides)
+
+
+def assemble(given: dict[str, Any], changes: dict[str, Any]) -> Experiment:
+    """Checks settings and changes to them; a section `embedded` stands in for absent data.
+
+    Raises:
+        UsageError: the first thing wrong.
+    """
+    given = dict(given)
     stand_in = given.pop("embedded", {})
     if not isinstance(stand_in, dict):
         raise UsageError("config: embedded must be a section of settings")
-    content = _layered([given, changes])
+    content = layered([given, changes])
     experiment = config.check(Experiment, config.resolve(content))
     if experiment.data.on_missing == "embedded" and not datasets.available(experiment.data):
-        content = _layered([given, stand_in, changes, {"data": {"embedded": True}}])
+        content = layered([given, stand_in, changes, {"data": {"embedded": True}}])
         experiment = config.check(Experiment, config.resolve(content))
     return experiment
 
@@ -142,7 +159,7 @@ def _with_plugins(content: dict[str, Any], beside: Path) -> dict[str, Any]:
     return content | {"plugins": [str(path) for path in paths]}
 
 
-def _layered(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def layered(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Merges settings, later ones over earlier ones; `data: digits` stands for its name alone."""
     merged: dict[str, Any] = {}
     for layer in layers:
@@ -170,15 +187,16 @@ def _without_foreign(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]
 
 def changed_keys(old: Experiment, new: Experiment) -> list[str]:
     """Returns the dotted keys in which two experiments differ."""
-    before, after = (_flat(item.model_dump(mode="json")) for item in (old, new))
+    before, after = (flat(item.model_dump(mode="json")) for item in (old, new))
     return sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
 
 
-def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested settings under dotted keys."""
+    found: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            found[prefix + key] = value
+    return found

@@ -6,38 +6,55 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from jfl.errors import UsageError
 
 FILE = ".lock"
+TRAINED = (
+    "{folder} is being trained by process {pid}; wait for it, or end it with jfl stop {folder}"
+)
 PATIENCE = 0.5  # seconds; who only looks (see `holder`) holds the file for microseconds
 
 
 @contextmanager
-def hold(run: Path) -> Iterator[None]:
-    """Holds a run folder against other processes; the hold ends with the process, however it ends.
+def hold(folder: Path, refusal: str = TRAINED) -> Iterator[None]:
+    """Holds a folder against other processes; the hold ends with the process, however it ends.
 
     Raises:
-        UsageError: another process trains this run.
+        UsageError: another process holds it, in the words of `refusal`.
     """
     until = time.monotonic() + PATIENCE
-    with (run / FILE).open("a+", encoding="ascii") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if time.monotonic() > until:
-                    how = f" with jfl stop {run}" if (run / "config.yaml").is_file() else ""
-                    raise UsageError(
-                        f"{run} is being trained by process {_named(run)}; wait for it, or end it"
-                        f"{how}"
-                    ) from error
-                time.sleep(PATIENCE / 50)
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+    while (lock := take(folder)) is None:
+        if time.monotonic() > until:
+            raise UsageError(refusal.format(folder=folder, pid=_named(folder)))
+        time.sleep(PATIENCE / 50)
+    with lock:
+        name(lock, os.getpid())
         yield
+
+
+def take(folder: Path) -> TextIO | None:
+    """Takes the hold of a folder if it is free, None where it is not; it names nobody yet.
+
+    It lasts until the file is closed here and in every process that inherited it, so that a
+    process may outlive the one that started it and still hold the folder.
+    """
+    lock = (folder / FILE).open("a+", encoding="ascii")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return None
+    lock.truncate(0)
+    return lock
+
+
+def name(lock: TextIO, pid: int) -> None:
+    """Names the process that holds a folder, for who looks."""
+    lock.truncate(0)
+    lock.write(str(pid))
+    lock.flush()
 
 
 def holder(run: Path) -> int | None:

@@ -43,23 +43,34 @@ def find(federation: Federation, word: str, most: int) -> Strangers:
         UsageError: no such data set, or one that cannot be strange here.
         DataError: it is not there.
     """
+    own = "digits" if federation.dataset.embedded else federation.experiment.data.name
+    check(word, own)
     name, _, place = word.partition("=")
     rng = np.random.default_rng([federation.experiment.seed, zlib.crc32(b"strangers")])
     if name == "unseen":
         return _unseen(federation, most, rng)
     if name == "noise":
         return _for_all(federation, name, _noise(federation.dataset, most, rng))
-    if name not in plugins.names("data"):
-        near = plugins.nearest(name, [*WORDS, *plugins.names("data")])
-        raise UsageError(f"--ood {name} is neither noise, unseen nor a data set{near}")
-    own = "digits" if federation.dataset.embedded else federation.experiment.data.name
-    if name == own:
-        raise UsageError(f"--ood {name} is what the clients were trained on; give another data set")
     settings = federation.experiment.data.model_dump(include={"cache", "cache_dir"})
     config = plugins.load("data", name).Config(name=name, dir=place or None, **settings)
     images = datasets.load(config, federation.experiment.seed).x
     chosen = np.sort(rng.permutation(len(images))[:most])
     return _for_all(federation, name, _alike(images[chosen], federation.dataset, name))
+
+
+def check(word: str, own: str) -> None:
+    """Refuses what is no name of samples, and the data set `own` that clients are trained on.
+
+    Raises:
+        UsageError: with the nearest name.
+    """
+    name = word.partition("=")[0]
+    known = [*WORDS, *plugins.names("data")]
+    if name not in known:
+        near = plugins.nearest(name, known)
+        raise UsageError(f"--ood {name} is neither noise, unseen nor a data set{near}")
+    if name == own:
+        raise UsageError(f"--ood {name} is what the clients were trained on; give another data set")
 
 
 def _for_all(federation: Federation, name: str, x: np.ndarray) -> Strangers:

@@ -24,6 +24,7 @@ from jfl.report.screen import Screen
 from jfl.saved import Saved
 
 INTERRUPTED = 130
+_HELD = "{folder} is being trained by process {pid}; wait for it, or end that process"
 _HEADROOM = 1.2  # files are a little larger than their arrays
 
 
@@ -77,7 +78,7 @@ def run(
     )
     with writing(folder.path, "make room and call the same command again"):
         folder.start(about)
-    with hold(folder.path), writing(folder.path, "make room and call the same command again"):
+    with hold(folder.path, _HELD), writing(folder.path, "make room and call the same command again"):
         if folder.result is not None:
             screen.say(f"{folder.path} is finished; give another --name to make others")
             return folder.result | {"run": path}, 0

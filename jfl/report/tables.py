@@ -102,6 +102,25 @@ def runs_table(runs: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
+def sweep_table(cells: Sequence[Mapping[str, Any]]) -> Table:
+    """Returns one row per cell of a sweep."""
+    table = Table(header_style="bold", box=None, pad_edge=False, collapse_padding=True)
+    table.add_column("cell", overflow="fold")
+    table.add_column("state")
+    for name in ("round", "accuracy", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for cell in cells:
+        accuracy, seconds = cell["test_accuracy"], cell["seconds"]
+        table.add_row(
+            cell["cell"],
+            cell["state"] + (f" ({cell['pid']})" if cell["pid"] else ""),
+            "-" if cell["round"] is None else f"{cell['round']}/{cell['rounds']}",
+            "-" if accuracy is None else f"{accuracy:.2%}",
+            "-" if seconds is None else duration(seconds),
+        )
+    return table
+
+
 def duration(seconds: float) -> str:
     """Returns a time in the two units a person would say it in."""
     if seconds < 120:

@@ -1,0 +1,1 @@
+"""Sweeps: one experiment over a grid of settings and over seeds, each in a process of its own."""

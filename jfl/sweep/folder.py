@@ -1,0 +1,160 @@
+"""The folder of a sweep: `sweep.yaml`, and `cells/<cell>/` with the run of each.
+
+What a cell has reached is read from the files of its run, each time anew: there is no list of what
+is done that could be wrong.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jfl import overview
+from jfl.config import parse_yaml
+from jfl.errors import UsageError
+from jfl.hold import holder
+from jfl.report import evaluations, summary
+from jfl.report.journal import sweep as tidy
+from jfl.report.journal import write_text
+from jfl.sweep.cells import Cell
+from jfl.sweep.config import Asked, Heads, load
+
+FILE, FAILED, OUTPUT = "sweep.yaml", "failed.json", "output.txt"
+_RUN = re.compile(r"\d{4}-\d\d-\d\d-\d+")
+
+
+class SweepFolder:
+    """The folder of one sweep; see the module."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def cells(self) -> Path:
+        """Where the folders of the cells are."""
+        return self.path / "cells"
+
+    def asked(self, overrides: Sequence[str] = ()) -> Asked:
+        """Returns the sweep in the folder, with changes.
+
+        Raises:
+            UsageError: there is none, or it is damaged.
+        """
+        if not (self.path / FILE).is_file():
+            raise UsageError(
+                f"{self.path} is not a sweep: it has no {FILE}; `jfl sweep` prints the folder it "
+                "makes"
+            )
+        return load([str(self.path / FILE)], overrides)
+
+    def run(self, cell: Cell) -> Path | None:
+        """Returns the run of a cell, the newest if somebody made another; None before there is."""
+        found = [config.parent for config in (self.cells / cell.name).glob("*/config.yaml")]
+        return max(found, key=lambda run: (run / "config.yaml").stat().st_mtime, default=None)
+
+    def holder(self, cell: Cell) -> int | None:
+        """Returns the process that works on a cell, None where none does."""
+        pid, run = holder(self.cells / cell.name), self.run(cell)
+        return holder(run) if pid is None and run is not None else pid
+
+    def failure(self, cell: Cell) -> dict[str, Any] | None:
+        """Returns what ended the last attempt at a cell, None where nothing did."""
+        return _json(self.cells / cell.name / FAILED) or None
+
+    def note_failure(self, cell: Cell, step: str, code: int, error: str) -> None:
+        """Leaves word of what ended an attempt at a cell."""
+        content = {"step": step, "code": code, "error": error}
+        write_text(self.cells / cell.name / FAILED, json.dumps(content, indent=1))
+
+    def clear(self, cell: Cell) -> None:
+        """Removes the word of a failure, and what processes that were killed left half-made.
+
+        Only for who holds the cell.
+        """
+        place = self.cells / cell.name
+        (place / FAILED).unlink(missing_ok=True)
+        tidy(place)
+        for folder in place.iterdir():
+            if _RUN.fullmatch(folder.name) and not (folder / "config.yaml").is_file():
+                shutil.rmtree(folder)  # its trainer was killed before it became a run
+
+    def describe(self, cell: Cell, asked: Asked) -> dict[str, Any]:
+        """Returns state, round, accuracy, seconds of training and error of a cell."""
+        run, failure = self.run(cell), self.failure(cell)
+        pid = self.holder(cell)  # asked first: who holds it may still write the last words
+        finished = run is not None and missing(run, asked) is None
+        state = (
+            "running" if pid is not None
+            else "finished" if finished
+            else "failed" if failure
+            else "waiting" if run is None
+            else "interrupted"
+        )  # fmt: skip
+        item = {
+            "cell": cell.name,
+            "run": None if run is None else str(run),
+            "state": state,
+            "settings": cell.settings,
+            "round": None,
+            "rounds": None,
+            "test_accuracy": None,
+            "seconds": None,
+            "pid": pid or None,
+            "error": failure["error"] if failure and state == "failed" else None,
+        }
+        if run is None:
+            return item
+        try:
+            known = overview.describe(run)
+        except UsageError as error:
+            return item | {"error": item["error"] or str(error)}
+        seconds = summary.summarise(run)["seconds"]
+        kept = ("round", "rounds", "test_accuracy")
+        return item | {key: known[key] for key in kept} | {"seconds": seconds}
+
+
+def missing(run: Path, asked: Asked) -> str | Heads | None:
+    """Returns what a run lacks first: `train`, heads, or `eval`; None where it is complete."""
+    result = _json(run / "result.json")
+    if not result or result["rounds"] < _rounds(run):
+        return "train"
+    for heads in asked.heads:
+        if not _headed(run, heads):
+            return heads
+    if not asked.heads and not asked.sweep.ood:
+        return None
+    kept = evaluations.read(run, result["rounds"])
+    same = kept.get("params_sha256") == result["params_sha256"]
+    named = {heads.name for heads in asked.heads} <= kept.get("heads", {}).keys()
+    shown = (kept.get("ood") or {}).get("name")
+    ood = asked.sweep.ood
+    strange = ood is None or shown == ood.partition("=")[0]
+    return None if same and named and strange else "eval"
+
+
+def _rounds(run: Path) -> int:
+    text = (run / "config.yaml").read_text(encoding="utf-8")
+    try:
+        return int(parse_yaml(text, str(run))["rounds"])
+    except (UsageError, KeyError, TypeError, ValueError):
+        return 2**31  # a damaged config: `jfl train --resume` says what is wrong
+
+
+def _headed(run: Path, heads: Heads) -> bool:
+    """Tells whether a run has these heads, and not others of the same name."""
+    place = run / "heads" / heads.name
+    made: Mapping[str, Any] = _json(place / "heads.json").get("settings") or {}
+    wanted = heads.settings | {"method": heads.method}
+    alike = all(key in made and made[key] == value for key, value in wanted.items())
+    return (place / "result.json").is_file() and alike
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """Returns what a file holds, nothing where it is absent or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
