@@ -16,6 +16,8 @@ COMMANDS = {
     "train": ("jfl.commands.train:train", "Train a federation from yaml configs."),
     "eval": ("jfl.commands.eval:evaluate", "Measure each client's own model on its test data."),
     "heads": ("jfl.commands.heads:heads", "Train ensembles of heads on a trained run."),
+    "table": ("jfl.commands.table:table", "Put runs side by side: mean and std over seeds."),
+    "plot": ("jfl.commands.plot:plot", "Draw runs: curves, calibration against skew, heat maps."),
     "inspect": (
         "jfl.commands.inspect:inspect",
         "Look into runs, checkpoints and files of weights.",
