@@ -17,6 +17,8 @@ COMMANDS = {
     "eval": ("jfl.commands.eval:evaluate", "Measure each client's own model on its test data."),
     "heads": ("jfl.commands.heads:heads", "Train ensembles of heads on a trained run."),
     "sweep": ("jfl.commands.sweep:sweep", "Train over a grid of settings and seeds."),
+    "table": ("jfl.commands.table:table", "Put runs side by side: mean and std over seeds."),
+    "plot": ("jfl.commands.plot:plot", "Draw runs: curves, calibration against skew, heat maps."),
     "inspect": (
         "jfl.commands.inspect:inspect",
         "Look into runs, checkpoints and files of weights.",

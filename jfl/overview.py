@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,27 @@ POLL = 0.2  # seconds between looks
 def find(out: Path) -> list[Path]:
     """Returns the run folders below a folder, oldest first."""
     found = [config.parent for config in out.glob("**/config.yaml")]
-    return sorted(found, key=lambda path: (path / "config.yaml").stat().st_mtime)
+    return sorted(found, key=_made)
+
+
+def _made(run: Path) -> float:
+    return (run / "config.yaml").stat().st_mtime
+
+
+def runs_in(places: Iterable[str]) -> list[Path]:
+    """Returns the runs that folders are or hold at any depth, each once, oldest first.
+
+    Raises:
+        UsageError: a folder is not there, or neither is a run nor holds one.
+    """
+    found: dict[Path, Path] = {}
+    for place in map(Path, places):
+        runs = [place] if (place / "config.yaml").is_file() else find(place)
+        if not runs:
+            what = "is not a run folder and holds none" if place.is_dir() else "is not there"
+            raise UsageError(f"{place} {what}; `jfl runs DIR` lists the runs below a folder")
+        found = {run.resolve(): run for run in runs} | found
+    return sorted(found.values(), key=_made)
 
 
 def describe(run: Path) -> dict[str, Any]:

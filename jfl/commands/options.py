@@ -46,6 +46,35 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+where = click.option(
+    "--where", multiple=True, metavar="KEY=VALUE",
+    help="Only runs with this setting, as in algorithm=fedavg.",
+)  # fmt: skip
+which = click.option(
+    "--which", type=click.Choice(["last", "best", "best-test"]), default="last", show_default=True,
+    help="Which round; best = on validation data, best-test = optimistic.",
+)  # fmt: skip
+
+
+def many_runs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds RUN... and which of the runs, and of their rounds, are meant."""
+    for decorate in (
+        click.option(
+            "--unfinished", is_flag=True, help="Also take runs that did not reach their last round."
+        ),
+        where,
+        which,
+        click.argument("places", nargs=-1, required=True, metavar="RUN..."),
+    ):
+        function = decorate(function)
+    return function
+
+
+def words(text: str | None) -> list[str]:
+    """Returns the words of a list with commas."""
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
 def answer(content: dict[str, Any]) -> None:
     """Prints a command's one JSON object, last on stdout."""
     try:

@@ -1,6 +1,7 @@
 """The pictures of a run folder, drawn from its files."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,26 +14,25 @@ PARTITION = ("partition.png", "partition_bars.png")
 
 def draw_partition(folder: Path, title: str) -> list[Path]:
     """Draws who owns what, as a heat map and as stacked bars, from partition.csv."""
-    counts = read_partition(folder).counts
     paths = [folder / name for name in PARTITION]
+    drawn = [draw_owners(folder, title, path, stacked=path == paths[1]) for path in paths]
+    return paths if all(drawn) else []
+
+
+def draw_owners(folder: Path, title: str, path: Path, *, stacked: bool) -> bool:
+    """Draws who owns what, from partition.csv; returns False where that cannot be read."""
+    counts = read_partition(folder).counts
     if not counts.size:
-        return []
-    data_pictures.partition_picture(counts, title, paths[0])
-    data_pictures.bars_picture(counts, title, paths[1])
-    return paths
+        return False
+    draw = data_pictures.bars_picture if stacked else data_pictures.partition_picture
+    draw(counts, title, path)
+    return True
 
 
 def draw_results(folder: Path, title: str) -> list[Path]:
     """Draws curves, clients and, where there is one, the affinity, from the journal."""
     journal = Journal(folder)
-    records = journal.records()
-    evaluated = [
-        (record, values)
-        for record in records
-        if (values := journal.array(record, "test_accuracy_per_client")) is not None
-        and values.ndim == 1
-        and not np.isnan(values).all()  # as without any test samples
-    ]
+    evaluated = _evaluated(journal)
     drawn = []
     if evaluated:
         drawn.append(folder / "curves.png")
@@ -45,18 +45,45 @@ def draw_results(folder: Path, title: str) -> list[Path]:
             drawn[-1],
             band=np.stack(band, axis=1),
         )
-        record, last = evaluated[-1]
-        samples = read_partition(folder).sizes.get("test")
-        drawn.append(folder / "clients.png")
-        result_pictures.clients_picture(
-            last,
-            samples if samples is not None and len(samples) == len(last) else None,
-            f"{title}, round {record['round']}",
-            drawn[-1],
-        )
-    affinities = (journal.array(record, "affinity") for record in reversed(records))
-    affinity = next((values for values in affinities if values is not None), None)
-    if affinity is not None and affinity.ndim == 2 and len(set(affinity.shape)) == 1:
-        drawn.append(folder / "affinity.png")
-        result_pictures.affinity_picture(affinity, title, drawn[-1])
+    for name, draw in (("clients.png", draw_clients), ("affinity.png", draw_affinity)):
+        if draw(folder, title, folder / name):
+            drawn.append(folder / name)
     return drawn
+
+
+def draw_clients(folder: Path, title: str, path: Path) -> bool:
+    """Draws each client's accuracy in the last evaluation; returns False where there is none."""
+    evaluated = _evaluated(Journal(folder))
+    if not evaluated:
+        return False
+    record, last = evaluated[-1]
+    samples = read_partition(folder).sizes.get("test")
+    result_pictures.clients_picture(
+        last,
+        samples if samples is not None and len(samples) == len(last) else None,
+        f"{title}, round {record['round']}",
+        path,
+    )
+    return True
+
+
+def draw_affinity(folder: Path, title: str, path: Path) -> bool:
+    """Draws the newest affinity of the journal; returns False where there is none."""
+    journal = Journal(folder)
+    affinities = (journal.array(record, "affinity") for record in reversed(journal.records()))
+    affinity = next((values for values in affinities if values is not None), None)
+    if affinity is None or affinity.ndim != 2 or len(set(affinity.shape)) != 1:
+        return False
+    result_pictures.affinity_picture(affinity, title, path)
+    return True
+
+
+def _evaluated(journal: Journal) -> list[tuple[dict[str, Any], np.ndarray]]:
+    """Returns the records that hold an accuracy of each client, with those."""
+    return [
+        (record, values)
+        for record in journal.records()
+        if (values := journal.array(record, "test_accuracy_per_client")) is not None
+        and values.ndim == 1
+        and not np.isnan(values).all()  # as without any test samples
+    ]

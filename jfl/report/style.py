@@ -36,16 +36,30 @@ STYLE: dict[Any, Any] = {
     "xtick.color": "#555555",
     "ytick.color": "#555555",
 }
+PAPER: dict[Any, Any] = {
+    "axes.edgecolor": "black",
+    "axes.labelsize": 20,
+    "axes.linewidth": 1.0,
+    "axes.titlesize": 20,
+    "font.family": "serif",
+    "font.size": 20,
+    "hatch.linewidth": 0.8,
+    "legend.fontsize": 18,
+    "mathtext.fontset": "dejavuserif",
+    "xtick.color": "black",
+    "ytick.color": "black",
+}
+"""On top of the house style, for figures that are shrunk to a column of a paper."""
 BLUE = "#4E79A7"
 ORANGE = "#F28E2B"
 DARK_ORANGE = "#B8620E"
 GREY = "#888888"
-_HUES = (
+HUES = (
     *("#4E79A7", "#F28E2B", "#59A14F", "#E15759", "#B07AA1"),
     *("#76B7B2", "#EDC948", "#FF9DA7", "#9C755F", "#BAB0AC"),
 )
 _RAINBOW = ("#2F3E75", "#4E79A7", "#76B7B2", "#59A14F", "#EDC948", "#F28E2B", "#E15759", "#7A3B69")
-DISTINCT = len(_HUES)
+DISTINCT = len(HUES)
 """So many classes have colours one can tell apart."""
 _MARGIN = 1.0  # inches left of a title
 _LETTERS = 10.5  # of a title in an inch
@@ -54,10 +68,13 @@ LABELS = 25
 
 
 @contextmanager
-def figure(width: float, height: float, path: Path) -> Iterator[Figure]:
-    """Gives a figure (inches) in the house style, and writes it whole or not at all."""
+def figure(width: float, height: float, path: Path, *, paper: bool = False) -> Iterator[Figure]:
+    """Gives a figure (inches) in the house style, and writes it whole or not at all.
+
+    With `paper` letters are large and have serifs, as in `PAPER`.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE | (PAPER if paper else {})):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
         try:
@@ -91,10 +108,15 @@ def number(axis: Axis, count: int) -> None:
     axis.set_ticks(np.arange(0, count, step))
 
 
+def percent(share: float, _: Any = None) -> str:
+    """Returns what stands beside a tick, with no more decimals than it needs."""
+    return f"{100 * share:.10g}%"
+
+
 def class_colours(classes: int) -> Colormap:
     """Returns a colour for each class: different hues for few, a rainbow for many."""
     if classes <= DISTINCT:
-        return ListedColormap(_HUES[:classes])
+        return ListedColormap(HUES[:classes])
     return LinearSegmentedColormap.from_list("rainbow", _RAINBOW, N=classes)
 
 

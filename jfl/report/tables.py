@@ -7,6 +7,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from jfl.report.grid import Grid
+
 RESULTS = {
     "test_accuracy": ("accuracy, over all samples", "{:.2%}"),
     "test_accuracy_mean": ("accuracy, mean over clients", "{:.2%}"),
@@ -166,6 +168,24 @@ def pairs_table(pairs: Sequence[tuple[str, str]]) -> Table:
     for name, words in pairs:
         table.add_row(name, words)
     return table
+
+
+def grid_table(title: str, grid: Grid, room: int) -> Group:
+    """Returns results of many runs side by side, the best of each column bold.
+
+    Where `room` letters are too few for its lines, deviations stand below their means.
+    """
+    widths = [max(map(len, column)) for column in zip(grid.header, *grid.rows, strict=True)]
+    apart = " ± " if sum(widths) + len(widths) <= room else "\n±"
+    table = Table(header_style="bold", box=None, pad_edge=False, collapse_padding=True)
+    for place, name in enumerate(grid.header):
+        justify = "left" if place < grid.named - 1 else "right"
+        table.add_column(name.replace(" (", "\n("), justify=justify, overflow="fold")
+    for cells, best in zip(grid.rows, grid.best(), strict=True):
+        pairs = zip(cells, best, strict=True)
+        shown = [Text(c.replace(" ± ", apart), style="bold" if b else "") for c, b in pairs]
+        table.add_row(*shown)
+    return Group(Text(title, style="bold"), table, Text(grid.caption))
 
 
 def _number(value: float | None) -> str:

@@ -1,0 +1,112 @@
+"""Runs side by side: those that differ only in their seed make one row, with mean and deviation."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jfl.errors import UsageError
+from jfl.plugins import nearest
+from jfl.report import measures
+from jfl.report.groups import METHOD, differing, full_key, grouped, method_order, short_name
+from jfl.report.results import Result
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation (n - 1; none of one value) of one metric over seeds."""
+
+    mean: float
+    std: float | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the runs that differ only in their seed came to."""
+
+    names: dict[str, Any]
+    """Values of the settings that tell it from other rows, by dotted key; the method among them."""
+    seeds: list[int]
+    values: dict[str, Spread]
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Returns mean and sample standard deviation of at least one value."""
+    std = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(statistics.fmean(values), std, len(values))
+
+
+def only(results: Sequence[Result], methods: Sequence[str]) -> list[Result]:
+    """Returns the results of some methods, of all where none are named.
+
+    Raises:
+        UsageError: a method is in none of them.
+    """
+    there = sorted({result.method for result in results}, key=method_order)
+    for name in methods:
+        if name not in there:
+            raise UsageError(
+                f"no run has results of {name}{nearest(name, there)}; there are: "
+                f"{', '.join(there)} (`jfl eval RUN --heads {name}` measures heads)"
+            )
+    return [result for result in results if not methods or result.method in methods]
+
+
+def columns_of(results: Sequence[Result], wanted: Sequence[str]) -> list[str]:
+    """Returns the metrics to show: those wanted, or the usual ones that there are.
+
+    Raises:
+        UsageError: one of them is not a metric, or no result has it.
+    """
+    there = [key for result in results for key in result.metrics]
+    if wanted:
+        return [measures.require(name, there) for name in wanted]
+    return [name for name in measures.DEFAULT if name in there]
+
+
+def keys_in(results: Sequence[Result], headings: Sequence[str]) -> list[str]:
+    """Returns the keys that headings of a table name; one that no result has stays as it is.
+
+    Raises:
+        UsageError: a heading may be several settings.
+    """
+    known = {name for r in results for key in r.settings for name in (key, short_name(key))}
+    return [full_key(name, results) if name in known else name for name in headings]
+
+
+def keys_of(results: Sequence[Result], by: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Returns the keys that name rows: those wanted, or the algorithm and what runs differ in."""
+    keys = list(by)
+    if not by:
+        keys = list(dict.fromkeys(["algorithm.name", *differing(results)]))
+        shown = {r.settings.get("ood") for r in results if "ood_auroc" in r.metrics}
+        if len(shown) > 1 and any(name.startswith("ood_") for name in columns):
+            keys.append("ood")
+    if METHOD not in keys and len({result.method for result in results}) > 1:
+        keys.append(METHOD)
+    return keys
+
+
+def rows(results: Sequence[Result], keys: Sequence[str], columns: Sequence[str]) -> list[Row]:
+    """Returns a row for each group of results that differ only in their seed.
+
+    Raises:
+        UsageError: some differ in more than that, or were measured on different strangers.
+    """
+    remedy = "name them in --by, or choose with --where key=value"
+    made = []
+    for names, members in grouped(results, keys, remedy):
+        shown = {m.settings.get("ood") for m in members if "ood_auroc" in m.metrics}
+        if len(shown) > 1 and any(column.startswith("ood_") for column in columns):
+            raise UsageError(
+                f"runs of one row were shown different strangers ({', '.join(map(str, shown))}); "
+                "measure them alike with `jfl eval --ood`, or add ood to --by"
+            )
+        values = {
+            column: spread(found)
+            for column in columns
+            if (found := [m.metrics[column] for m in members if column in m.metrics])
+        }
+        made.append(Row(names, sorted(member.seed for member in members), values))
+    return made

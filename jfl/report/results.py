@@ -1,0 +1,213 @@
+"""What one run came to, read from its files: settings, and metrics by round and method.
+
+Files are `config.yaml`, `journal.jsonl`, `result.json` and what `jfl eval` keeps in `evaluations/`.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jfl.config import parse_yaml
+from jfl.errors import UsageError
+from jfl.report.evaluations import FOLDER
+from jfl.report.journal import Journal
+from jfl.report.measures import known
+
+BASE, SCALED = "base", "temperature"
+WHICH = {
+    "last": "last",
+    "best": "best on validation data",
+    "best-test": "best on test data: optimistic, not for papers",
+}
+"""The rounds that can be asked for, and what they are called wherever they are shown."""
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one method reached in one round of a run."""
+
+    run: str
+    seed: int
+    settings: dict[str, Any]
+    method: str
+    """base, temperature, or the name of heads."""
+    round: int
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """All that is known of the results of a run."""
+
+    folder: Path
+    settings: dict[str, Any]
+    """By dotted key, as in `partition.alpha`."""
+    done: int
+    finished: bool
+    journal: dict[int, Metrics]
+    """Of the trained models, in the rounds that were evaluated."""
+    evaluations: dict[int, dict[str, Metrics]]
+    """By method, in the rounds that `jfl eval` measured."""
+    strangers: dict[int, str]
+    """What `jfl eval --ood` showed in those rounds."""
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.settings["seed"]
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is any result."""
+        return bool(self.journal or self.evaluations)
+
+    def chosen(self, which: str) -> int:
+        """Returns the round that `last`, `best` or `best-test` names; the earliest on a tie.
+
+        Raises:
+            UsageError: no round was measured on validation data.
+        """
+        if which == "last":
+            return max([*self.journal, *self.evaluations])
+        name = "valid_accuracy" if which == "best" else "test_accuracy"
+        scores = {number: self.methods(number)[BASE].get(name) for number in self.rounds()}
+        scored = {number: score for number, score in scores.items() if score is not None}
+        if not scored:
+            raise UsageError(
+                f"{self.folder} has no {name} in any round, so none is the best; take --which last"
+            )
+        return max(scored, key=lambda number: scored[number])
+
+    def rounds(self) -> list[int]:
+        """Returns all rounds that were measured."""
+        return sorted({*self.journal, *self.evaluations})
+
+    def methods(self, number: int) -> dict[str, Metrics]:
+        """Returns the metrics of each method in a round."""
+        evaluated = self.evaluations.get(number, {})
+        base = self.journal.get(number, {}) | evaluated.get(BASE, {})
+        return {BASE: base} | {name: m for name, m in evaluated.items() if name != BASE}
+
+    def results(self, which: str) -> list[Result]:
+        """Returns what each method reached in the round that `which` names."""
+        number = self.chosen(which)
+        settings = self.settings | {"ood": self.strangers.get(number)}
+        return [
+            Result(str(self.folder), self.seed, settings, method, number, metrics)
+            for method, metrics in self.methods(number).items()
+        ]
+
+
+def read(folder: Path) -> RunResults:
+    """Returns the results of a run.
+
+    Raises:
+        UsageError: the folder is not a run, or its files are damaged.
+    """
+    settings = _settings(folder)
+    records = Journal(folder).records()
+    status, result = (_content(folder / f"{name}.json") for name in ("status", "result"))
+    rounds = [record["round"] for record in records]
+    done = max([*rounds, *(n for n in [status.get("round")] if isinstance(n, int))], default=0)
+    journal = {r["round"]: _metrics(r) for r in records if "test_accuracy" in r}
+    if not journal and result and isinstance(result.get("rounds"), int):
+        journal = {result["rounds"]: _metrics(result)}  # the journal was not copied with the run
+        done = max(done, result["rounds"])
+    evaluations, strangers = {}, {}
+    for path in sorted((folder / FOLDER).glob("*.json")):
+        if not path.stem.isdecimal():
+            continue
+        content = _evaluation(path, result)
+        number = int(path.stem)
+        evaluations[number] = _methods(path, content)
+        if isinstance(content.get("ood"), dict):
+            strangers[number] = str(content["ood"].get("name"))
+    return RunResults(
+        folder=folder,
+        settings=settings,
+        done=done,
+        finished=done >= settings["rounds"] or status.get("state") == "finished",
+        journal={number: metrics for number, metrics in journal.items() if metrics},
+        evaluations=evaluations,
+        strangers=strangers,
+    )
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UsageError(f"{folder} is not a run folder: it has no config.yaml")
+    try:
+        content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read ({error}); leave that run out") from error
+    flat = flatten(content) if isinstance(content, dict) else {}
+    for key, kind in (("seed", int), ("rounds", int), ("algorithm.name", str)):
+        if not isinstance(flat.get(key), kind):
+            raise UsageError(
+                f"{folder} is not a run of jfl: its config.yaml has no {key}; leave it out"
+            )
+    return flat
+
+
+def flatten(content: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested settings by dotted key; lists as their text."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list) else value
+    return flat
+
+
+def _content(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read ({error}); leave that run out") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} holds no results of jfl; leave that run out")
+    return content
+
+
+def _evaluation(path: Path, result: Mapping[str, Any]) -> dict[str, Any]:
+    content, remedy = _content(path), "measure it again with `jfl eval`, or remove that file"
+    if content.get("round") != int(path.stem) or "test_accuracy" not in content:
+        raise UsageError(f"{path} is not what `jfl eval` keeps of that round; {remedy}")
+    of_last = result.get("rounds") == int(path.stem) and "params_sha256" in content
+    if of_last and result.get("params_sha256") not in (None, content["params_sha256"]):
+        raise UsageError(f"{path} is of other models than the run ended with; {remedy}")
+    return content
+
+
+def _methods(path: Path, content: Mapping[str, Any]) -> dict[str, Metrics]:
+    found = {BASE: content}
+    if content.get(SCALED) is not None:
+        found[SCALED] = content[SCALED]
+    heads = content.get("heads", {})
+    found |= heads if isinstance(heads, dict) else {"heads": heads}
+    for name, said in found.items():
+        if not isinstance(said, Mapping):
+            raise UsageError(f"{path}: {name} holds no metrics; measure it again with `jfl eval`")
+    return {name: _metrics(said) for name, said in found.items()}
+
+
+def _metrics(said: Mapping[str, Any]) -> Metrics:
+    """Returns the finite numbers among the metrics; the journal says test_nll for nll."""
+    named = {key if known(key) else key.removeprefix("test_"): value for key, value in said.items()}
+    return {
+        key: float(value)
+        for key, value in named.items()
+        if known(key)
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    }
