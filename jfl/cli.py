@@ -16,6 +16,7 @@ COMMANDS = {
     "train": ("jfl.commands.train:train", "Train a federation from yaml configs."),
     "eval": ("jfl.commands.eval:evaluate", "Measure each client's own model on its test data."),
     "heads": ("jfl.commands.heads:heads", "Train ensembles of heads on a trained run."),
+    "report": ("jfl.commands.report:report", "Write one page of one run, or of several runs."),
     "inspect": (
         "jfl.commands.inspect:inspect",
         "Look into runs, checkpoints and files of weights.",
