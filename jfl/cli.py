@@ -19,6 +19,7 @@ COMMANDS = {
     "sweep": ("jfl.commands.sweep:sweep", "Train over a grid of settings and seeds."),
     "table": ("jfl.commands.table:table", "Put runs side by side: mean and std over seeds."),
     "plot": ("jfl.commands.plot:plot", "Draw runs: curves, calibration against skew, heat maps."),
+    "report": ("jfl.commands.report:report", "Write one page of one run, or of several runs."),
     "inspect": (
         "jfl.commands.inspect:inspect",
         "Look into runs, checkpoints and files of weights.",

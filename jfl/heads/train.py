@@ -78,7 +78,10 @@ def run(
     )
     with writing(folder.path, "make room and call the same command again"):
         folder.start(about)
-    with hold(folder.path, _HELD), writing(folder.path, "make room and call the same command again"):
+    with (
+        hold(folder.path, _HELD),
+        writing(folder.path, "make room and call the same command again"),
+    ):
         if folder.result is not None:
             screen.say(f"{folder.path} is finished; give another --name to make others")
             return folder.result | {"run": path}, 0

@@ -7,29 +7,51 @@ import numpy as np
 import yaml
 
 from jfl.clients.plan import Plan
-from jfl.report.markdown import duration, literal, percent, picture, size, table, words_table
+from jfl.report.markdown import duration, percent, size
+from jfl.report.parts import (
+    Code,
+    Folded,
+    Inline,
+    Link,
+    Listing,
+    Pairs,
+    Paragraph,
+    Part,
+    Picture,
+    Section,
+    Strong,
+    Table,
+    Value,
+    say,
+)
 from jfl.report.run_files import RunFiles
 
+LARGEST_SHOWN = 4000  # cells of samples per client and class
 EMBEDDED = (
     "{name} was not on the machine, so this run used the 1,797 real handwritten digits that come "
     "with scikit-learn: digits, not {name}."
 )
 
 
-def notice(run: RunFiles) -> str:
+def notice(run: RunFiles) -> Paragraph:
     """Returns a warning where the embedded digits stood in for the data."""
     if not run.embedded:
-        return ""
-    return "> **Embedded data.** " + EMBEDDED.format(name=literal(run.config["data"]["name"]))
+        return say()
+    words = EMBEDDED.format(name=run.config["data"]["name"])
+    return Paragraph([Strong("Embedded data."), f" {words}"], warning=True)
 
 
-def data(run: RunFiles) -> str:
+def data(run: RunFiles) -> Section:
     """Returns what the data are, and who owns what."""
     about = run.data
     names = {"title": "title", "name": "name", "licence": "licence", "source": "source"}
-    rows = [(label, literal(about[key])) for key, label in names.items() if about.get(key)]
+    rows: list[tuple[str, Inline]] = [
+        (label, Link(str(about[key]), str(about[key])) if key == "source" else str(about[key]))
+        for key, label in names.items()
+        if about.get(key)
+    ]
     if "sha256" in about:
-        rows.append(("SHA-256", f"`{about['sha256']}`"))
+        rows.append(("SHA-256", Code(str(about["sha256"]))))
     parts = {"train": "training", "valid": "validation", "test": "test"}
     rows += [
         (f"{label} samples", f"{about[f'{part}_samples']:,}")
@@ -37,61 +59,87 @@ def data(run: RunFiles) -> str:
         if f"{part}_samples" in about
     ]
     shown = [
-        picture(name, shows)
+        Picture(path, shows)
         for name, shows in (
             ("partition_bars.png", "Samples of each client, stacked by class"),
             ("partition.png", "Samples of each client and class, and of each client in all"),
         )
-        if (run.folder / name).is_file()
+        if (path := run.picture(name))
     ]
-    return "\n\n".join(["## Data", words_table("data", rows), *shown])
+    return Section("Data", [Pairs("data", rows), *shown, *_counts(run)])
 
 
-def costs(run: RunFiles) -> str:
+def _counts(run: RunFiles) -> list[Part]:
+    counts, sizes = run.owned.counts, run.owned.sizes
+    if not 0 < counts.size <= LARGEST_SHOWN:
+        return []
+    header = ["client", *sizes, *(f"class {label}" for label in range(counts.shape[1]))]
+    rows = [
+        [str(client), *(str(part[client]) for part in sizes.values()), *map(str, row)]
+        for client, row in enumerate(counts)
+    ]
+    return [Folded("Samples of each client and class", [Table(header, rows, sortable=True)])]
+
+
+def costs(run: RunFiles) -> Section:
     """Returns what the rounds cost."""
-    first, later = _column(run.timing[:1], "seconds"), _column(run.timing[1:], "seconds")
+    rows = ledger(run)
+    return Section("Costs", [Table(["cost", "value"], rows)] if rows else [])
+
+
+def ledger(run: RunFiles) -> list[tuple[str, Value]]:
+    """Returns the costs that the files know."""
+    first, later = column(run.timing[:1], "seconds"), column(run.timing[1:], "seconds")
     if not first:
-        return ""
-    rows = [("rounds timed", str(len(run.timing)))]
-    rows.append(("all rounds", duration(sum(first + later))))
-    rows.append(("first round, which compiles", duration(first[0])))
+        return []
+    rows = [("rounds timed", Value(str(len(run.timing)), len(run.timing)))]
+    rows.append(("all rounds", _time(sum(first + later))))
+    rows.append(("first round, which compiles", _time(first[0])))
     if later:
-        rows.append(("a later round, median", duration(float(np.median(later)))))
+        rows.append(("a later round, median", _time(float(np.median(later)))))
     steady = run.timing[1:] or run.timing
-    if trained := _column(steady, "train_seconds"):
-        rows.append(("of it training, median", duration(float(np.median(trained)))))
-        speed = sum(_column(steady, "samples")) / max(sum(trained), 1e-9)
-        rows.append(("training samples a second", f"{speed:,.0f}"))
+    if trained := column(steady, "train_seconds"):
+        rows.append(("of it training, median", _time(float(np.median(trained)))))
+        speed = sum(column(steady, "samples")) / max(sum(trained), 1e-9)
+        rows.append(("training samples a second", Value(f"{speed:,.0f}", speed)))
     if run.result.get("rounds") == run.rounds and "compile_seconds" in run.result:
-        words = duration(run.result["compile_seconds"])
+        seconds = run.result["compile_seconds"]
+        words = duration(seconds)
         if "programs_kept" in run.result:
             new, kept = run.result["programs_compiled"], run.result["programs_kept"]
             words += f", {new} programs; {kept} kept from earlier runs"
-        rows.append(("compilation, in all", words))
-    rows += _amounts(run)
-    return "\n\n".join(["## Costs", table(["cost", "value"], rows)])
+        rows.append(("compilation, in all", Value(words, seconds)))
+    return [*rows, *_amounts(run)]
 
 
-def _amounts(run: RunFiles) -> Iterator[tuple[str, str]]:
+def _amounts(run: RunFiles) -> Iterator[tuple[str, Value]]:
     for key, label in (
         ("bytes_down", "sent to clients"),
         ("bytes_up", "sent by clients"),
         ("bytes_between_devices", "passed between devices"),
     ):
-        if amounts := _column(run.timing, key):
+        if amounts := column(run.timing, key):
             a_round = size(float(np.median(amounts)))
-            yield label, f"{size(sum(amounts))} ({a_round} a round)"
-    if padding := _column(run.timing, "padding"):
-        yield "padding, share of the steps computed", percent(float(np.mean(padding)))
-    if memory := _column(run.timing, "peak_rss_mb"):
-        yield "peak memory of the process", f"{max(memory):,.0f} MiB"
+            yield label, Value(f"{size(sum(amounts))} ({a_round} a round)", sum(amounts))
+    if operations := column(run.timing, "flops"):
+        yield "floating-point operations", Value(f"{sum(operations):.3g}", sum(operations))
+    if padding := column(run.timing, "padding"):
+        share = float(np.mean(padding))
+        yield "padding, share of the steps computed", Value(percent(share), share)
+    if memory := column(run.timing, "peak_rss_mb"):
+        yield "peak memory of the process", Value(f"{max(memory):,.0f} MiB", max(memory))
 
 
-def _column(timing: list[dict[str, Any]], name: str) -> list[float]:
+def _time(seconds: float) -> Value:
+    return Value(duration(seconds), seconds)
+
+
+def column(timing: list[dict[str, Any]], name: str) -> list[float]:
+    """Returns a cost of all rounds that know it."""
     return [float(row[name]) for row in timing if isinstance(row.get(name), int | float)]
 
 
-def settings(run: RunFiles) -> str:
+def settings(run: RunFiles) -> Section:
     """Returns the resolved config; `jfl train` accepts it as it stands there."""
     flow = {"sort_keys": False, "default_flow_style": True, "allow_unicode": True, "width": 80}
     lines = [
@@ -100,10 +148,10 @@ def settings(run: RunFiles) -> str:
         else yaml.safe_dump({name: value}, allow_unicode=True)
         for name, value in run.config.items()
     ]
-    return f"## Settings\n\n```yaml\n{''.join(lines)}```"
+    return Section("Settings", [Listing("".join(lines))])
 
 
-def machine(run: RunFiles) -> str:
+def machine(run: RunFiles) -> Section:
     """Returns versions, devices and plan."""
     about = run.environment
     rows = []
@@ -125,11 +173,7 @@ def machine(run: RunFiles) -> str:
         for r in run.records
         if "replanned" in r
     ]
-    if not rows:
-        return ""
-    return "\n\n".join(
-        ["## Machine", words_table("machine", ((n, literal(words)) for n, words in rows))]
-    )
+    return Section("Machine", [Pairs("machine", rows)] if rows else [])
 
 
 def _plan(content: dict[str, Any]) -> str:

@@ -40,3 +40,18 @@ def read(run: Path, round_number: int) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def everything(run: Path) -> list[dict[str, Any]]:
+    """Returns what was kept of all rounds, the newest first."""
+    rounds = [int(path.stem) for path in (run / FOLDER).glob("*.json") if path.stem.isdecimal()]
+    return [found for number in sorted(rounds, reverse=True) if (found := read(run, number))]
+
+
+def refresh(run: Path, title: str, into: Path) -> None:
+    """Draws into another folder the bins of evaluations whose picture is not there."""
+    for result in everything(run):
+        name = f"{FOLDER}/{result['round']}-reliability.png"
+        if result.get("bins") and not (run / name).is_file():
+            (into / FOLDER).mkdir(exist_ok=True)
+            reliability_picture(result["bins"], f"{title}, round {result['round']}", into / name)

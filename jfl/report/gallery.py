@@ -5,16 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from jfl.report import data_pictures, result_pictures
+from jfl.report import data_pictures, evaluations, line_pictures, result_pictures
 from jfl.report.journal import Journal
+from jfl.report.markdown import missing
 from jfl.report.summary import read_partition
 
 PARTITION = ("partition.png", "partition_bars.png")
+_LAST = "loss.png"
 
 
-def draw_partition(folder: Path, title: str) -> list[Path]:
+def draw_partition(folder: Path, title: str, into: Path | None = None) -> list[Path]:
     """Draws who owns what, as a heat map and as stacked bars, from partition.csv."""
-    paths = [folder / name for name in PARTITION]
+    paths = [(into or folder) / name for name in PARTITION]
     drawn = [draw_owners(folder, title, path, stacked=path == paths[1]) for path in paths]
     return paths if all(drawn) else []
 
@@ -29,13 +31,20 @@ def draw_owners(folder: Path, title: str, path: Path, *, stacked: bool) -> bool:
     return True
 
 
-def draw_results(folder: Path, title: str) -> list[Path]:
-    """Draws curves, clients and, where there is one, the affinity, from the journal."""
+def draw_results(folder: Path, title: str, into: Path | None = None) -> list[Path]:
+    """Draws curves, clients and, where there is one, the affinity, from the journal.
+
+    Args:
+        folder: of the run.
+        title: of the pictures.
+        into: the folder they go to; the run's own where not given.
+    """
+    place = into or folder
     journal = Journal(folder)
     evaluated = _evaluated(journal)
     drawn = []
     if evaluated:
-        drawn.append(folder / "curves.png")
+        drawn.append(place / "curves.png")
         series = {"all samples": "test_accuracy", "mean over clients": "test_accuracy_mean"}
         band = [np.nanquantile(values, [0.1, 0.9]) for _, values in evaluated]
         result_pictures.curves_picture(
@@ -46,9 +55,28 @@ def draw_results(folder: Path, title: str) -> list[Path]:
             band=np.stack(band, axis=1),
         )
     for name, draw in (("clients.png", draw_clients), ("affinity.png", draw_affinity)):
-        if draw(folder, title, folder / name):
-            drawn.append(folder / name)
+        if draw(folder, title, place / name):
+            drawn.append(place / name)
+    losses = {
+        record["round"]: record["train_loss"]
+        for record in journal.records()
+        if not missing(record.get("train_loss"))
+    }
+    if losses:  # the last one: where it is, the others are
+        drawn.append(place / _LAST)
+        line_pictures.loss_picture(list(losses), list(losses.values()), title, drawn[-1])
     return drawn
+
+
+def refresh(folder: Path, title: str, into: Path) -> None:
+    """Draws into another folder what a run has no picture of, or one older than its journal."""
+    journal, last = folder / "journal.jsonl", folder / _LAST
+    drawn = last.is_file() and journal.is_file()
+    if not drawn or last.stat().st_mtime < journal.stat().st_mtime:
+        draw_results(folder, title, into)
+    if not all((folder / name).is_file() for name in PARTITION):
+        draw_partition(folder, title, into)
+    evaluations.refresh(folder, title, into)
 
 
 def draw_clients(folder: Path, title: str, path: Path) -> bool:

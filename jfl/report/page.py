@@ -1,13 +1,17 @@
 """report.md: a run on one page, made from its files only."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from jfl.report import background, gallery, outcome, run_files
+from jfl.report import background, calibrated, gallery, outcome, run_files
+from jfl.report.differences import Named
 from jfl.report.journal import write_text
-from jfl.report.markdown import literal
+from jfl.report.markdown import literal, paragraph, section
+from jfl.report.parts import Section
 from jfl.report.run_files import RunFiles
 
 NAME = "report.md"
+ORIGIN = "Made from the files of "
 
 
 def write(folder: Path) -> list[Path]:
@@ -24,21 +28,57 @@ def write(folder: Path) -> list[Path]:
     return [*pictures, folder / NAME]
 
 
-def text(run: RunFiles) -> str:
-    """Returns the page, without the sections there is nothing to say in."""
-    folder = run.folder.resolve()
+def text(run: RunFiles, beside: Path | None = None) -> str:
+    """Returns the page, without the sections there is nothing to say in.
+
+    Args:
+        run: as its files tell it.
+        beside: the folder the page will lie in; the run's own where not given.
+    """
     parts = [
         f"# {literal(run.title)}",
-        outcome.headline(run),
-        background.notice(run),
+        paragraph(outcome.headline(run)),
+        paragraph(background.notice(run)),
+        *(section(content, beside or run.folder) for content in sections(run)),
+        origin([run.folder]),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def text_of_several(runs: Sequence[Named], shared: Sequence[Section], beside: Path) -> str:
+    """Returns a page of several runs: what compares them, then each of them."""
+    parts = [f"# {literal(headline([run.files for run in runs]))}"]
+    parts += [section(content, beside) for content in shared]
+    for run in runs:
+        parts += [f"## {literal(run.label)}", literal(run.files.title)]
+        parts += [paragraph(outcome.headline(run.files)), paragraph(background.notice(run.files))]
+        parts += [section(content, beside, 3) for content in sections(run.files)]
+    parts.append(origin([run.files.folder for run in runs]))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def headline(runs: Sequence[RunFiles]) -> str:
+    """Returns the title of a page of several runs."""
+    data = {str(run.data.get("title", run.data["name"])) for run in runs}
+    return f"{len(runs)} runs on {data.pop()}" if len(data) == 1 else f"{len(runs)} runs"
+
+
+def sections(run: RunFiles, most: int = outcome.ALL_SHOWN) -> list[Section]:
+    """Returns all there is to say of a run; of more than `most` clients, the worst and the best."""
+    return [
         outcome.results(run),
-        outcome.clients(run),
+        outcome.clients(run, most),
         outcome.rejected(run),
+        *calibrated.sections(run),
         outcome.affinity(run),
         background.data(run),
         background.costs(run),
         background.settings(run),
         background.machine(run),
-        f"Made from the files of `{folder.parent.name}/{folder.name}`.",
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def origin(folders: Sequence[Path]) -> str:
+    """Returns the last line of a page, by which jfl knows its own."""
+    whole = [folder.resolve() for folder in folders]
+    return f"{ORIGIN}{', '.join(f'`{folder.parent.name}/{folder.name}`' for folder in whole)}."

@@ -77,7 +77,7 @@ def curves_picture(
             )
         style.entitle(axes, title)
         axes.set(xlabel="round", ylabel="test accuracy")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.grid(visible=True)
         axes.legend(frameon=False, loc="best")

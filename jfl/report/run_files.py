@@ -1,13 +1,16 @@
 """A run as its files tell it: whatever is absent or cannot be read is empty."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jfl.config import parse_yaml
+from jfl.errors import UsageError
+from jfl.hold import holder
+from jfl.report import evaluations
 from jfl.report.journal import Journal
 from jfl.report.summary import Owned, last_evaluation, read_partition
 
@@ -25,6 +28,12 @@ class RunFiles:
     records: list[dict[str, Any]]
     timing: list[dict[str, Any]]
     owned: Owned
+    kept: list[dict[str, Any]]
+    """What `jfl eval` kept, of the newest round first."""
+    held: bool = False
+    """Whether a process trains it."""
+    drawn: Path | None = None
+    """Where pictures lie that are newer than the run's own."""
 
     @property
     def data(self) -> dict[str, Any]:
@@ -48,7 +57,9 @@ class RunFiles:
     @property
     def rounds(self) -> int:
         """Rounds done."""
-        return max((record["round"] for record in self.records), default=0)
+        # a converted run has rounds, but no journal of them
+        done = self.status.get("round", 0)
+        return max((record["round"] for record in self.records), default=done)
 
     @property
     def evaluation(self) -> dict[str, Any]:
@@ -58,7 +69,14 @@ class RunFiles:
     def per_client(self, name: str) -> np.ndarray | None:
         """Returns one number per client of the last evaluation, None where there are none."""
         values = Journal(self.folder).array(self.evaluation, f"test_{name}_per_client")
+        if not self.evaluation and self.kept:
+            values = np.array([row.get(name) for row in self.kept[0].get("per_client", [])], float)
         return values if values is not None and values.shape == (self.config["clients"],) else None
+
+    def picture(self, name: str) -> Path | None:
+        """Returns where a picture of the run is, None where there is none."""
+        places = [place / name for place in (self.drawn, self.folder) if place]
+        return next((path for path in places if path.is_file()), None)
 
 
 def read(folder: Path) -> RunFiles:
@@ -69,14 +87,48 @@ def read(folder: Path) -> RunFiles:
         OSError: it has no config.
     """
     journal = Journal(folder)
-    names = ("environment", "plan", "status", "result")
     return RunFiles(
         folder=folder,
         config=parse_yaml((folder / "config.yaml").read_text(encoding="utf-8"), str(folder)),
-        **{name: _content(folder / f"{name}.json") for name in names},
+        environment=_content(folder / "environment.json"),
+        plan=_content(folder / "plan.json"),
+        status=_content(folder / "status.json"),
+        result=_content(folder / "result.json"),
         records=journal.records(),
         timing=journal.timing(),
         owned=read_partition(folder),
+        kept=evaluations.everything(folder),
+    )
+
+
+def checked(folder: Path) -> RunFiles:
+    """Returns what a run folder holds, and whether a process trains it.
+
+    Raises:
+        UsageError: the folder is not a run's, or its config is damaged.
+    """
+    if not (folder / "config.yaml").is_file():
+        what = "is not a run folder: it has no config.yaml" if folder.exists() else "is not there"
+        raise UsageError(f"{folder} {what}; `jfl runs` lists the runs")
+    try:
+        run = read(folder)
+        config = run.config
+        numbers = [config[name] for name in ("seed", "rounds", "clients")]
+        words = [config[name]["name"] for name in ("data", "algorithm")]
+    except UsageError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(_foreign(folder)) from error
+    whole = all(isinstance(number, int) for number in numbers)
+    if not whole or not all(isinstance(word, str) for word in words):
+        raise UsageError(_foreign(folder))
+    return replace(run, held=holder(folder) is not None)
+
+
+def _foreign(folder: Path) -> str:
+    return (
+        f"{folder} is not a run folder: its config.yaml is not one that `jfl train` wrote; "
+        "`jfl runs` lists the runs"
     )
 
 

@@ -52,10 +52,7 @@ METHODS = RESULTS | {
 
 def methods_table(title: str, result: Mapping[str, Any]) -> Group:
     """Returns the table of an evaluation: a column for the base, for temperature, for heads."""
-    columns = {"base": result}
-    if "temperature" in result:
-        columns["temperature"] = result["temperature"]
-    columns |= result.get("heads", {})
+    columns = columns_of(result)
     table = Table(header_style="bold")
     table.add_column("clients' own test data")
     for name in columns:
@@ -66,6 +63,12 @@ def methods_table(title: str, result: Mapping[str, Any]) -> Group:
         if any(word != "-" for word in shown):
             table.add_row(label, *shown)
     return Group(Text(title, style="bold"), table)
+
+
+def columns_of(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Returns an evaluation's metrics by method: of the base, after temperature, of heads."""
+    scaled = {"temperature": result["temperature"]} if "temperature" in result else {}
+    return {"base": result, **scaled, **result.get("heads", {})}
 
 
 def client_table(per_client: Sequence[Mapping[str, Any]]) -> Table:

@@ -1,0 +1,133 @@
+"""The sections of a page on several runs: what differs in their settings, results and costs."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jfl.report import line_pictures, standings
+from jfl.report.background import ledger
+from jfl.report.comparison import spread
+from jfl.report.differences import Named
+from jfl.report.markdown import missing
+from jfl.report.outcome import reached
+from jfl.report.parts import Code, Link, Part, Picture, Section, Table, say
+from jfl.report.standings import Row
+from jfl.report.tables import METHODS, RESULTS, columns_of
+
+
+def sections(
+    runs: Sequence[Named], differs: Mapping[str, Sequence[str]], picture: Path
+) -> list[Section]:
+    """Returns runs side by side; all their curves are drawn in one picture."""
+    found = [reached(run.files) for run in runs]
+    return [
+        _settings(runs, differs),
+        _results(runs, differs, found),
+        _curves(runs, picture),
+        _methods(runs),
+        _costs(runs),
+    ]
+
+
+def _settings(runs: Sequence[Named], differs: Mapping[str, Sequence[str]]) -> Section:
+    title = "Settings that differ"
+    if not differs:
+        return Section(title, [say("None: the runs have the same settings.")])
+    rows = [
+        [_link(run), *(values[place] for values in differs.values())]
+        for place, run in enumerate(runs)
+    ]
+    return Section(title, [Table(["run", *differs], rows, sortable=True)])
+
+
+def _results(
+    runs: Sequence[Named],
+    differs: Mapping[str, Sequence[str]],
+    found: Sequence[Mapping[str, Any]],
+) -> Section:
+    if all(missing(metrics.get("test_accuracy")) for metrics in found):
+        return Section("Results", [say("Nothing was evaluated yet.")])
+    rows = [Row(_link(run), metrics) for run, metrics in zip(runs, found, strict=True)]
+    rounds = [str(metrics.get("round", "-")) for metrics in found]
+    parts: list[Part] = [
+        say("On clients' own test data. The best of each column stands out." + _owned(differs)),
+        standings.table("run", rows, RESULTS, {"round": rounds}),
+    ]
+    if len({run.group for run in runs}) < len(runs):
+        words = "Over seeds: the mean, and the standard deviation of a sample."
+        parts += [say(words), _over_seeds(runs, found)]
+    return Section("Results", parts)
+
+
+def _owned(differs: Mapping[str, Sequence[str]]) -> str:
+    """Returns a warning where clients do not own the same samples in all runs."""
+    whole = ("seed", "clients", "data SHA-256")
+    names = [name for name in differs if name in whole or name.startswith("partition.")]
+    if not names:
+        return ""
+    return f" The runs differ in {', '.join(names)}, so their clients do not own the same samples."
+
+
+def _over_seeds(runs: Sequence[Named], found: Sequence[Mapping[str, Any]]) -> Table:
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for run, metrics in zip(runs, found, strict=True):
+        groups.setdefault(run.group, []).append(metrics)
+    rows = []
+    for name, members in groups.items():
+        known = {key: [m[key] for m in members if not missing(m.get(key))] for key in RESULTS}
+        spreads = {key: spread(values) for key, values in known.items() if values}
+        means = {key: value.mean for key, value in spreads.items()}
+        deviations = {k: value.std for k, value in spreads.items() if value.std is not None}
+        rows.append(Row(name, means, deviations))
+    counts = [str(len(members)) for members in groups.values()]
+    return standings.table("runs", rows, RESULTS, {"runs": counts})
+
+
+def _curves(runs: Sequence[Named], picture: Path) -> Section:
+    title = "Accuracy over the rounds"
+    groups: dict[str, list[tuple[list[int], list[float]]]] = {}
+    for run in runs:
+        known = [r for r in run.files.records if not missing(r.get("test_accuracy"))]
+        if known:
+            line = [r["round"] for r in known], [r["test_accuracy"] for r in known]
+            groups.setdefault(run.group, []).append(line)
+    if not groups:
+        return Section(title, [])
+    line_pictures.runs_picture(groups, "Test accuracy, all samples", picture)
+    shows = "Test accuracy over all samples, round by round"
+    if len(runs) > len(groups):
+        shows += "; runs of one colour differ in their seed only"
+    return Section(title, [Picture(picture, shows)])
+
+
+def _methods(runs: Sequence[Named]) -> Section:
+    rows, rounds = [], []
+    for run in runs:
+        for result in run.files.kept[:1]:  # of the newest round
+            for method, metrics in columns_of(result).items():
+                rows.append(Row(Link(f"{run.label}: {method}", f"#{run.place}"), metrics))
+                rounds.append(str(result["round"]))
+    if not rows:
+        return Section("Reliability", [])
+    words = say(
+        *("What ", Code("jfl eval"), " found: of the models as they were trained (base), with a "),
+        "temperature, and of heads. The best of each column stands out.",
+    )
+    table = standings.table("run: method", rows, METHODS, {"round": rounds})
+    return Section("Reliability", [words, table])
+
+
+def _costs(runs: Sequence[Named]) -> Section:
+    ledgers = [dict(ledger(run.files)) for run in runs]
+    names = list(dict.fromkeys(name for costs in ledgers for name in costs))
+    if not names:
+        return Section("Costs", [])
+    rows = [
+        [_link(run), *(costs.get(name, "-") for name in names)]
+        for run, costs in zip(runs, ledgers, strict=True)
+    ]
+    return Section("Costs", [Table(["run", *names], rows, sortable=True)])
+
+
+def _link(run: Named) -> Link:
+    return Link(run.label, f"#{run.place}")

@@ -1,0 +1,64 @@
+"""Tables in which the best of each metric stands out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jfl.report.calibrated import amount
+from jfl.report.markdown import missing
+from jfl.report.measures import known, measure
+from jfl.report.parts import Link, Table, Value
+
+
+@dataclass(frozen=True)
+class Row:
+    """Metrics by their keys; spreads are what is said after a +-."""
+
+    name: str | Link
+    metrics: Mapping[str, Any]
+    spreads: Mapping[str, float] = field(default_factory=dict)
+
+    def number(self, key: str) -> float | int | None:
+        """Returns a metric, None where it is not a finite number."""
+        value = self.metrics.get(key)
+        return value if isinstance(value, int | float) and not missing(value) else None
+
+
+def table(
+    heading: str,
+    rows: Sequence[Row],
+    about: Mapping[str, tuple[str, str]],
+    more: Mapping[str, Sequence[str]],
+) -> Table:
+    """Returns a row each and a column for each metric that any has.
+
+    Args:
+        heading: of the names of the rows.
+        rows: what is compared.
+        about: by key, the words for a metric and its form.
+        more: columns that are no metrics: their words, one a row.
+    """
+    columns = [
+        (label.replace("  ", "AUROC "), _column(key, form, rows))
+        for key, (label, form) in about.items()
+        if any(row.number(key) is not None for row in rows)
+    ]
+    body = [
+        [row.name, *(cells[place] for _, cells in columns), *(w[place] for w in more.values())]
+        for place, row in enumerate(rows)
+    ]
+    return Table([heading, *(label for label, _ in columns), *more], body, sortable=True)
+
+
+def _column(key: str, form: str, rows: Sequence[Row]) -> list[Value]:
+    values = {value for row in rows if (value := row.number(key)) is not None}
+    better = measure(key).better if known(key) else None
+    best = max(values, key=better) if better and len(values) > 1 else None
+    cells = []
+    for row in rows:
+        value = row.number(key)
+        words = amount(form, value).words
+        if key in row.spreads:
+            words += f" +- {amount(form, row.spreads[key]).words}"
+        cells.append(Value(words, value, best=value is not None and value == best))
+    return cells
