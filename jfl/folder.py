@@ -22,8 +22,9 @@ from jfl.errors import CheckpointError, UsageError
 from jfl.experiment import Experiment
 from jfl.federation import Federation
 from jfl.partition.base import Partition, table
-from jfl.report import gallery, summary
+from jfl.report import summary
 from jfl.report.journal import plain, write_text
+from jfl.report.pictures import gallery
 
 REPLAN = "go on there, or give --replan and accept that results may differ in the last bits"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")

@@ -26,8 +26,9 @@ from jfl.federation import Federation, prepare
 from jfl.folder import RunFolder
 from jfl.hold import hold
 from jfl.interrupt import stop_signals
-from jfl.report import page, summary, tables
+from jfl.report import summary, tables
 from jfl.report.journal import Journal, new_folder, plain, sweep, write_text
+from jfl.report.pages import page
 from jfl.report.progress import RunProgress
 from jfl.report.screen import Screen
 from jfl.report.tensorboard import Events

@@ -80,7 +80,7 @@ def show(name: str, changes: tuple[str, ...], picture: str | None, **flags: Any)
     """Show counts, classes, licence and source of a data set, and a picture of samples."""
     from jfl import survey
     from jfl.datasets import base
-    from jfl.report import data_pictures
+    from jfl.report.pictures import data_pictures
 
     config = _config(name, changes, flags)
     dataset = base.load(config, seed=0)

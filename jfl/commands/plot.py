@@ -57,7 +57,7 @@ def _done(kind: str, outs: tuple[str, ...], flags: dict[str, Any], **content: An
 
 def _gathered(places: tuple[str, ...], flags: dict[str, Any]) -> tuple[list[Any], list[str]]:
     from jfl import overview
-    from jfl.report import gathered
+    from jfl.report.compare import gathered
 
     return gathered.gather(
         overview.runs_in(places), where=flags["where"], unfinished=flags["unfinished"]
@@ -79,7 +79,7 @@ def ece_vs(
     Bars of each method stand side by side, with a line through their tops; default: base, aph and
     loraph, of these what there is.
     """
-    from jfl.report import grid, plots
+    from jfl.report.compare import grid, plots
 
     paths = plots.require_pictures(outs)
     runs, notes = _gathered(places, flags)
@@ -99,7 +99,7 @@ def heatmap(
     **flags: Any,
 ) -> None:  # fmt: skip
     """One metric for each Dirichlet alpha and participation, numbers in the cells."""
-    from jfl.report import grid, plots
+    from jfl.report.compare import grid, plots
 
     paths = plots.require_pictures(outs)
     runs, notes = _gathered(places, flags)
@@ -120,7 +120,7 @@ def curves(
     places: tuple[str, ...], metric: str, title: str, outs: tuple[str, ...], **flags: Any
 ) -> None:
     """A metric over the rounds: a line per group of seeds, mean +- std as a band."""
-    from jfl.report import groups, plots
+    from jfl.report.compare import groups, plots
 
     paths = plots.require_pictures(outs)
     # runs that still train are shown as far as they are
@@ -161,7 +161,7 @@ def partition(run: str, bars: bool, outs: tuple[str, ...], **flags: Any) -> None
 def _of_one_run(
     kind: str, run: str, outs: tuple[str, ...], flags: dict[str, Any], *, stacked: bool = False
 ) -> None:
-    from jfl.report import plots, results, run_plots
+    from jfl.report.compare import plots, results, run_plots
 
     paths = plots.require_pictures(outs)
     folder = results.read(Path(run)).folder  # says in one sentence what is wrong with it
@@ -177,7 +177,7 @@ def _of_one_run(
 @options.common
 def reliability(run: str, which: str, outs: tuple[str, ...], **flags: Any) -> None:
     """How often predictions are right, against how sure they are, as `jfl eval` measured it."""
-    from jfl.report import plots, results, run_plots
+    from jfl.report.compare import plots, results, run_plots
 
     paths = plots.require_pictures(outs)
     shown = run_plots.reliability(results.read(Path(run)), which, words(flags["methods"]), paths)

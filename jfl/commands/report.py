@@ -35,7 +35,7 @@ def report(runs: tuple[str, ...], out: str | None, form: str, **flags: Any) -> N
     The page is made from the runs' files, whatever state they are in. The HTML page is one file
     that loads nothing from anywhere. Only a page that jfl wrote is replaced.
     """
-    from jfl.report import publish
+    from jfl.report.pages import publish
     from jfl.report.screen import Screen
 
     files = publish.publish([Path(run) for run in runs], Path(out) if out else None, form)

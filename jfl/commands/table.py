@@ -45,7 +45,8 @@ def table(places: tuple[str, ...], which: str, **flags: Any) -> None:
     where `jfl eval` measured them. Runs that are not finished are left out, and named.
     """
     from jfl import overview
-    from jfl.report import comparison, gathered, grid, grid_files, groups, tables
+    from jfl.report import tables
+    from jfl.report.compare import comparison, gathered, grid, grid_files, groups
     from jfl.report.screen import Screen
 
     target = flags["add_to"] or flags["out"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jfl.report.journal import write_text
-from jfl.report.reliability import reliability_picture
+from jfl.report.pictures.reliability import reliability_picture
 
 FOLDER = "evaluations"
 

@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from jfl.report.grid import Grid
+from jfl.report.compare.grid import Grid
 
 RESULTS = {
     "test_accuracy": ("accuracy, over all samples", "{:.2%}"),

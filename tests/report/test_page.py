@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from jfl.config import parse_yaml
-from jfl.report import page
 from jfl.report.journal import Journal
+from jfl.report.pages import page
 from jfl.report.summary import write_partition
 
 CONFIG = {
@@ -233,7 +233,7 @@ def test_two_hundred_clients_and_classes(tmp_path):
 def test_a_run_planned_anew_says_so_and_keeps_its_results(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        "jfl.report.result_pictures.curves_picture",
+        "jfl.report.pictures.result_pictures.curves_picture",
         lambda *given, band: drawn.append((given, band)),
     )
     journal = make(tmp_path, [evaluation([0.5, 0.75]), evaluation([0.25, 1.0])])
@@ -250,7 +250,7 @@ def test_a_run_planned_anew_says_so_and_keeps_its_results(tmp_path, monkeypatch)
 
 def test_the_clients_picture_is_of_the_last_evaluation(tmp_path, monkeypatch):
     drawn = []
-    name = "jfl.report.result_pictures.clients_picture"
+    name = "jfl.report.pictures.result_pictures.clients_picture"
     monkeypatch.setattr(name, lambda *given: drawn.append(given))
     make(tmp_path, [evaluation([0.5, 0.75]), evaluation([0.25, 1.0]), {}])
     partition(tmp_path, np.array([[10, 0, 20], [0, 5, 2]]))

@@ -5,7 +5,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
-from jfl.report import data_pictures, result_pictures
+from jfl.report.pictures import data_pictures, result_pictures
 
 COUNTS = np.random.default_rng(0).integers(0, 50, (20, 10))
 AFFINITY = np.random.default_rng(0).normal(0, 0.1, (20, 20))

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from jfl.cli import main
-from jfl.report import heat_map
-from jfl.report.comparison import Spread
-from jfl.report.measures import measure
+from jfl.report.compare import heat_map
+from jfl.report.compare.comparison import Spread
+from jfl.report.compare.measures import measure
 from jfl.report.summary import write_partition
 from tests.report.run_folders import evaluated, grid_of_runs, measured, run
 

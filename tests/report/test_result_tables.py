@@ -6,9 +6,10 @@ import json
 import pytest
 
 from jfl.cli import main
-from jfl.report import grid_files, tables
-from jfl.report.comparison import Row, Spread
-from jfl.report.grid import number_grid, text_grid
+from jfl.report import tables
+from jfl.report.compare import grid_files
+from jfl.report.compare.comparison import Row, Spread
+from jfl.report.compare.grid import number_grid, text_grid
 from tests.report.run_folders import evaluated, run
 
 CAPTION = (

@@ -7,8 +7,8 @@ import os
 import pytest
 
 from jfl.errors import UsageError
-from jfl.report import comparison, gathered, groups, measures, results
-from jfl.report.comparison import Spread
+from jfl.report.compare import comparison, gathered, groups, measures, results
+from jfl.report.compare.comparison import Spread
 from jfl.report.tables import METHODS
 from tests.report.run_folders import evaluated, measured, run
 

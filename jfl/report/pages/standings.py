@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jfl.report.calibrated import amount
-from jfl.report.markdown import missing
-from jfl.report.measures import known, measure
-from jfl.report.parts import Link, Table, Value
+from jfl.report.compare.measures import known, measure
+from jfl.report.pages.calibrated import amount
+from jfl.report.pages.parts import Link, Table, Value
+from jfl.report.words import missing
 
 
 @dataclass(frozen=True)

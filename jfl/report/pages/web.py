@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jfl.report import background, outcome, page
-from jfl.report.differences import Named
-from jfl.report.html import paragraph, section, text
-from jfl.report.parts import Section
+from jfl.report.pages import background, outcome, page
+from jfl.report.pages.differences import Named
+from jfl.report.pages.html import paragraph, section, text
+from jfl.report.pages.parts import Section
 from jfl.report.run_files import RunFiles
 
 NAME = "report.html"

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from jfl.errors import UsageError
-from jfl.report import results
-from jfl.report.groups import filtered, material
-from jfl.report.results import RunResults
+from jfl.report.compare import results
+from jfl.report.compare.groups import filtered, material
+from jfl.report.compare.results import RunResults
 
 
 def gather(

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from jfl.config import parse_yaml
 from jfl.errors import UsageError
 from jfl.plugins import nearest
-from jfl.report.results import BASE, SCALED, Result, RunResults
+from jfl.report.compare.results import BASE, SCALED, Result, RunResults
 
 METHOD = "method"
 _IMMATERIAL = (

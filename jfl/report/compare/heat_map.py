@@ -7,9 +7,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from jfl.report import style
-from jfl.report.comparison import Spread
-from jfl.report.measures import Measure
+from jfl.report.compare.comparison import Spread
+from jfl.report.compare.measures import Measure
+from jfl.report.pictures import style
 
 _DARK = 0.45  # of the light that white has; on less, letters are white
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from jfl.errors import UsageError
 from jfl.plugins import nearest
-from jfl.report import measures
-from jfl.report.groups import METHOD, differing, full_key, grouped, method_order, short_name
-from jfl.report.results import Result
+from jfl.report.compare import measures
+from jfl.report.compare.groups import METHOD, differing, full_key, grouped, method_order, short_name
+from jfl.report.compare.results import Result
 
 
 @dataclass(frozen=True)

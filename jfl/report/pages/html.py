@@ -4,7 +4,7 @@ import base64
 from collections.abc import Sequence
 from html import escape
 
-from jfl.report.parts import (
+from jfl.report.pages.parts import (
     Code,
     Inline,
     Link,

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from jfl.errors import UsageError
-from jfl.report import comparison, curve_bands, grid, heat_map, measures, method_bars
-from jfl.report.comparison import Row, Spread
-from jfl.report.groups import METHOD, differing, grouped
-from jfl.report.results import BASE, WHICH, Result, RunResults
+from jfl.report.compare import comparison, curve_bands, grid, heat_map, measures, method_bars
+from jfl.report.compare.comparison import Row, Spread
+from jfl.report.compare.groups import METHOD, differing, grouped
+from jfl.report.compare.results import BASE, WHICH, Result, RunResults
 
 ALPHA, PARTICIPATION = "partition.alpha", "participation"
 AXES = {

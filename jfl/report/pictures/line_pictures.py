@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from jfl.report import style
+from jfl.report.pictures import style
 
 _BESIDE = 3  # names of lines in a row of the legend
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from jfl.report import style
-from jfl.report.comparison import Spread
-from jfl.report.measures import Measure
+from jfl.report.compare.comparison import Spread
+from jfl.report.compare.measures import Measure
+from jfl.report.pictures import style
 
 _LINES = ("-", "--", "-.", ":")
 _MARKERS = "os^DvP*X<>"

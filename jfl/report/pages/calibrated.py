@@ -3,7 +3,7 @@
 from typing import Any
 
 from jfl.report.evaluations import FOLDER
-from jfl.report.parts import Picture, Section, Table, Value
+from jfl.report.pages.parts import Picture, Section, Table, Value
 from jfl.report.run_files import RunFiles
 from jfl.report.tables import METHODS, columns_of
 

@@ -6,11 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from jfl.report.markdown import missing, number, percent
-from jfl.report.parts import Code, Paragraph, Part, Picture, Section, Strong, Table, Value, say
+from jfl.report.pages.parts import (
+    Code,
+    Paragraph,
+    Part,
+    Picture,
+    Section,
+    Strong,
+    Table,
+    Value,
+    say,
+)
 from jfl.report.run_files import RunFiles
 from jfl.report.summary import summarise
 from jfl.report.tables import RESULTS
+from jfl.report.words import missing, number, percent
 
 ALL_SHOWN = 50  # with more clients than this a table shows the worst and the best
 ENDS = 10

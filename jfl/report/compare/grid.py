@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jfl.errors import UsageError
-from jfl.report.comparison import Row, Spread
-from jfl.report.groups import short_name
-from jfl.report.measures import Better, measure
-from jfl.report.results import WHICH
+from jfl.report.compare.comparison import Row, Spread
+from jfl.report.compare.groups import short_name
+from jfl.report.compare.measures import Better, measure
+from jfl.report.compare.results import WHICH
 
 NONE = "-"
 SEEDS, ROUND = "seeds", "round"

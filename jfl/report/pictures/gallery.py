@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from jfl.report import data_pictures, evaluations, line_pictures, result_pictures
+from jfl.report import evaluations
 from jfl.report.journal import Journal
-from jfl.report.markdown import missing
+from jfl.report.pictures import data_pictures, line_pictures, result_pictures
 from jfl.report.summary import read_partition
+from jfl.report.words import missing
 
 PARTITION = ("partition.png", "partition_bars.png")
 _LAST = "loss.png"

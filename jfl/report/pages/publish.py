@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from jfl.errors import UsageError
-from jfl.report import differences, gallery, page, run_files, side_by_side, web
-from jfl.report.differences import Named
+from jfl.report import run_files
 from jfl.report.journal import write_text
+from jfl.report.pages import differences, page, side_by_side, web
+from jfl.report.pages.differences import Named
+from jfl.report.pictures import gallery
 from jfl.report.run_files import RunFiles
 
 FORMATS = ("html", "markdown")

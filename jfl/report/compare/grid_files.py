@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jfl.errors import UsageError
-from jfl.report.grid import ROUND, SEEDS, Grid, require_same
+from jfl.report.compare.grid import ROUND, SEEDS, Grid, require_same
+from jfl.report.compare.measures import MEASURES
 from jfl.report.journal import write_text
-from jfl.report.markdown import literal
-from jfl.report.measures import MEASURES
+from jfl.report.words import literal
 
 FORMATS = {".md": "markdown", ".tex": "latex", ".csv": "csv"}
 """By the ending of a file."""

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from jfl.report import style
+from jfl.report.pictures import style
 
 _OWNED = LinearSegmentedColormap.from_list("owned", ["#dce6f1", style.BLUE, "#16263a"])
 

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from jfl.report import style
-from jfl.report.comparison import Spread
-from jfl.report.measures import Measure
+from jfl.report.compare.comparison import Spread
+from jfl.report.compare.measures import Measure
+from jfl.report.pictures import style
 
 # told apart by hue, by hatching and by marker, so also where the hue is lost in print
 _LOOKS = [

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jfl.errors import UsageError
-from jfl.report import evaluations, gallery
-from jfl.report.reliability import reliability_picture
-from jfl.report.results import WHICH, RunResults
+from jfl.report import evaluations
+from jfl.report.compare.results import WHICH, RunResults
+from jfl.report.pictures import gallery
+from jfl.report.pictures.reliability import reliability_picture
 from jfl.report.run_files import read
 
 

@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jfl.report import line_pictures, standings
-from jfl.report.background import ledger
-from jfl.report.comparison import spread
-from jfl.report.differences import Named
-from jfl.report.markdown import missing
-from jfl.report.outcome import reached
-from jfl.report.parts import Code, Link, Part, Picture, Section, Table, say
-from jfl.report.standings import Row
+from jfl.report.compare.comparison import spread
+from jfl.report.pages import standings
+from jfl.report.pages.background import ledger
+from jfl.report.pages.differences import Named
+from jfl.report.pages.outcome import reached
+from jfl.report.pages.parts import Code, Link, Part, Picture, Section, Table, say
+from jfl.report.pages.standings import Row
+from jfl.report.pictures import line_pictures
 from jfl.report.tables import METHODS, RESULTS, columns_of
+from jfl.report.words import missing
 
 
 def sections(

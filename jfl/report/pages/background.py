@@ -7,8 +7,7 @@ import numpy as np
 import yaml
 
 from jfl.clients.plan import Plan
-from jfl.report.markdown import duration, percent, size
-from jfl.report.parts import (
+from jfl.report.pages.parts import (
     Code,
     Folded,
     Inline,
@@ -25,6 +24,7 @@ from jfl.report.parts import (
     say,
 )
 from jfl.report.run_files import RunFiles
+from jfl.report.words import duration, percent, size
 
 LARGEST_SHOWN = 4000  # cells of samples per client and class
 EMBEDDED = (

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jfl.report import background, calibrated, gallery, outcome, run_files
-from jfl.report.differences import Named
+from jfl.report import run_files
 from jfl.report.journal import write_text
-from jfl.report.markdown import literal, paragraph, section
-from jfl.report.parts import Section
+from jfl.report.pages import background, calibrated, outcome
+from jfl.report.pages.differences import Named
+from jfl.report.pages.markdown import paragraph, section
+from jfl.report.pages.parts import Section
+from jfl.report.pictures import gallery
 from jfl.report.run_files import RunFiles
+from jfl.report.words import literal
 
 NAME = "report.md"
 ORIGIN = "Made from the files of "

@@ -12,9 +12,9 @@ from typing import Any
 
 from jfl.config import parse_yaml
 from jfl.errors import UsageError
+from jfl.report.compare.measures import known
 from jfl.report.evaluations import FOLDER
 from jfl.report.journal import Journal
-from jfl.report.measures import known
 
 BASE, SCALED = "base", "temperature"
 WHICH = {

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator, PercentFormatter
 
-from jfl.report import style
+from jfl.report.pictures import style
 
 _ACROSS = 4  # panels in a row
 

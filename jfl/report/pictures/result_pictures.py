@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from jfl.report import style
+from jfl.report.pictures import style
 
 _NAMED = 60  # more bars than this have no room for their clients' numbers
 

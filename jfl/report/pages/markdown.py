@@ -1,12 +1,10 @@
-"""Markdown: sections of a page, and numbers as people read them."""
+"""Sections of a page as Markdown."""
 
-import math
 import os
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jfl.report.parts import (
+from jfl.report.pages.parts import (
     Code,
     Inline,
     Listing,
@@ -19,12 +17,7 @@ from jfl.report.parts import (
     Table,
     Value,
 )
-
-
-def literal(text: object) -> str:
-    """Returns text that Markdown shows as it is, on one line."""
-    # an underscore inside a word is one for Markdown, too
-    return re.sub(r"([\\`*\[\]<>|]|\b_|_\b)", r"\\\1", re.sub(r"\s+", " ", str(text)))
+from jfl.report.words import literal
 
 
 def section(content: Section, beside: Path, level: int = 2) -> str:
@@ -71,38 +64,3 @@ def _part(part: Part, beside: Path) -> str:
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [map(literal, header), ["---", *["--:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def percent(value: float | None) -> str:
-    """Returns a share (0..1) with two decimals; - where there is none."""
-    return "-" if missing(value) else f"{100 * (value or 0):.2f} %"
-
-
-def number(value: float | None) -> str:
-    """Returns a number with four decimals; - where there is none."""
-    return "-" if missing(value) else f"{value:.4f}"
-
-
-def missing(value: float | int | None) -> bool:
-    """Tells whether there is no number: none, nan or infinite."""
-    return value is None or not math.isfinite(value)
-
-
-def duration(seconds: float) -> str:
-    """Returns seconds in the unit a person would say them in."""
-    if seconds < 0.1:
-        return f"{1000 * seconds:.1f} ms"
-    if seconds < 100:
-        return f"{seconds:.2f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def size(amount: float) -> str:
-    """Returns bytes in decimal units."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"

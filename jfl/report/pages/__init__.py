@@ -1,0 +1,1 @@
+"""Pages on one run or on several side by side: Markdown and HTML, from the same sections."""
