@@ -19,6 +19,7 @@ from jfl.checkpoint import Checkpoints
 from jfl.errors import UsageError
 from jfl.heads import train
 from jfl.heads.folder import HeadsFolder
+from jfl.report import evaluations
 from jfl.report.screen import Screen
 from tests.command_line import CHECKOUT, ENVIRONMENT, ROUNDS, copied, trained, warm
 
@@ -218,6 +219,21 @@ def test_federated_heads_are_the_weighted_mean_of_what_clients_train(generic: Pa
     for name in ("weight", "bias"):  # one batch of all samples: orders play no role
         expected = np.tensordot(counts / counts.sum(), own[name], 1)
         np.testing.assert_allclose(mean[name][0], expected, atol=1e-6)
+
+
+def test_what_was_measured_before_is_kept_but_for_other_strangers(tmp_path: Path) -> None:
+    bins = {"base": {"bin_samples": [1.0], "bin_confidence": [0.5], "bin_correct": [1.0]}}
+
+    def kept(ood: str, heads: dict, sha: str = "a") -> dict:
+        own = {"round": 3, "title": "some run", "params_sha256": sha, "ood": {"name": ood}}
+        evaluations.keep(tmp_path, own | {"heads": heads}, bins)
+        return evaluations.read(tmp_path, 3)["heads"]
+
+    aph = {"ece": 0.1, "ood_auroc": 0.9}
+    assert kept("noise", {"aph": aph}) == {"aph": aph}
+    assert kept("noise", {"low": {"ece": 0.2}}) == {"aph": aph, "low": {"ece": 0.2}}
+    assert kept("unseen", {"low": {"ece": 0.3}}) == {"aph": {"ece": 0.1}, "low": {"ece": 0.3}}
+    assert kept("unseen", {}, sha="b") == {}  # of other models
 
 
 def test_what_does_not_fit_is_one_sentence(run: Path, generic: Path, tmp_path: Path) -> None:

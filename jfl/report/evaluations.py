@@ -21,8 +21,11 @@ def keep(run: Path, result: Mapping[str, Any], bins: Mapping[str, Any]) -> list[
     before = read(run, result["round"])
     content = {**result, "bins": dict(bins)}
     if before.get("params_sha256") == result["params_sha256"]:
-        for name in ("heads", "bins"):
-            content[name] = before.get(name, {}) | content.get(name, {})
+        older = before.get("heads", {})
+        if _strangers(before) != _strangers(content):  # what they said of others does not compare
+            older = {name: _without_ood(metrics) for name, metrics in older.items()}
+        content["heads"] = older | content.get("heads", {})
+        content["bins"] = before.get("bins", {}) | content["bins"]
     title = f"{result['title']}, round {result['round']}"
     try:
         place.parent.mkdir(exist_ok=True)
@@ -31,6 +34,15 @@ def keep(run: Path, result: Mapping[str, Any], bins: Mapping[str, Any]) -> list[
     except OSError:  # a run of others may be read-only; the result is shown all the same
         return []
     return [path.relative_to(run).as_posix() for path in (place, picture)]
+
+
+def _strangers(result: Mapping[str, Any]) -> str | None:
+    """Returns which samples out of distribution were shown."""
+    return (result.get("ood") or {}).get("name")
+
+
+def _without_ood(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metrics.items() if not key.startswith("ood_")}
 
 
 def read(run: Path, round_number: int) -> dict[str, Any]:
