@@ -56,7 +56,13 @@ def test_a_round_is_measured_in_turns_with_pytorch(
     assert said == [f"1/1  round/{algorithm}/mlp, 3 clients, 200 samples"]
 
 
-@pytest.mark.parametrize("reference", ["heads", "assembly", "recompute"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [pytest.param("heads", marks=SLOW), "assembly", pytest.param("recompute", marks=SLOW)],
+)
 def test_heads_are_measured_in_turns_with_pytorch(
     reference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -167,7 +167,10 @@ def test_an_ensemble_is_measured_as_its_members_predict(run: Path) -> None:
     assert told["ece"] <= told["f_ece"] + 1e-9
 
 
-@pytest.mark.parametrize("changes", [(), ("scope=federated", "global_epoch=40")])
+@pytest.mark.parametrize(
+    "changes",
+    [(), pytest.param(("scope=federated", "global_epoch=40"), marks=pytest.mark.slow)],
+)
 def test_killed_and_called_again_they_end_in_the_same_bits(
     run: Path,
     generic: Path,

@@ -289,6 +289,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     assert content(run) == before
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_cells_saved(tmp_path: Path) -> None:
     words = ("sweep", written(tmp_path), "rounds=100000", "checkpoint.every=1000", "repeats=1")
     process = begin(*words, "--json", cwd=tmp_path)
