@@ -16,6 +16,7 @@ from jfl.commands.options import answer
 Examples:
   jfl report outputs/tiny_fomo/2026-01-31-1
   jfl report outputs/tiny_fomo/2026-01-31-* --out seeds.html
+  jfl report outputs/my_sweep
   jfl report outputs/tiny_fomo/2026-01-31-1 --format markdown
 """,
 )
@@ -32,13 +33,15 @@ Examples:
 def report(runs: tuple[str, ...], out: str | None, form: str, **flags: Any) -> None:
     """Write one page of a run, or of several runs side by side.
 
-    The page is made from the runs' files, whatever state they are in. The HTML page is one file
-    that loads nothing from anywhere. Only a page that jfl wrote is replaced.
+    RUN may also be a folder that holds runs at any depth. The page is made from the runs' files,
+    whatever state they are in. The HTML page is one file that loads nothing from anywhere. Only a
+    page that jfl wrote is replaced.
     """
+    from jfl import overview
     from jfl.report.pages import publish
     from jfl.report.screen import Screen
 
-    files = publish.publish([Path(run) for run in runs], Path(out) if out else None, form)
+    files = publish.publish(overview.runs_in(runs), Path(out) if out else None, form)
     Screen(stderr=flags["as_json"]).say("in " + ", ".join(map(str, files)))
     if flags["as_json"]:
         answer({"files": [str(path) for path in files], "runs": list(runs)})
