@@ -17,7 +17,7 @@ import psutil
 from jaxtyping import Int
 
 from jfl import mesh as meshes
-from jfl import plugins, tree
+from jfl import operations, plugins, tree
 from jfl.algorithms.base import Algorithm, RoundData, State
 from jfl.clients import data as client_data
 from jfl.clients import plan as plans
@@ -74,6 +74,17 @@ class Federation:
         """Bytes of one model's trainable weights."""
         params, _ = jax.eval_shape(self.model.init, jax.random.key(0))
         return tree.nbytes(params)
+
+    def operations(self, size: int) -> tuple[float, float]:
+        """Returns the operations of a local step and of the model alone, for a batch of a size."""
+        shape, classes = self.dataset.input_shape, self.dataset.num_classes
+        return operations.counted(self.experiment.model, shape, classes, size)
+
+    @cached_property
+    def sample_operations(self) -> float:
+        """Floating-point operations that training on one sample takes."""
+        size = self.experiment.train.batch_size
+        return self.operations(size)[0] / size
 
     def round_data(self, ids: Int[np.ndarray, " K"], round_number: int) -> RoundData:
         """Returns what the cohort trains and validates on."""

@@ -69,9 +69,11 @@ class Rounds:
         epochs = federation.experiment.train.local_epochs
         models_up = len(cohort) if federation.algorithm.uploads else 0
         models_down = moved if federation.algorithm.personal else len(cohort)
+        samples = int(federation.rows["train"].count[cohort].sum()) * epochs
         costs = {
             "seconds": seconds,
-            "samples": int(federation.rows["train"].count[cohort].sum()) * epochs,
+            "samples": samples,
+            "flops": samples * federation.sample_operations,
             "padding": plans.padding(federation.plan, federation.steps(cohort)),
             "bytes_down": models_down * federation.model_bytes,
             "bytes_up": models_up * federation.model_bytes,

@@ -101,11 +101,10 @@ def test_a_case_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_operations_are_those_of_the_network() -> None:
     """A network of 64 x 200 and 200 x 10 weights: 2 operations forward, 4 or 2 backward."""
-    from jfl.bench import training
     from tests import federations
 
     ready = federations.prepare("algorithm=fedavg", model="{name: mlp, hidden: [200]}")
-    step, forward = training.counted(ready, 10)
+    step, forward = ready.operations(10)
     products = 10 * 2 * (64 * 200 + 200 * 10)
     assert forward == pytest.approx(products, rel=0.05)
     assert step == pytest.approx(3 * products - 10 * 2 * 64 * 200, rel=0.1)

@@ -107,4 +107,4 @@ def _operations(job: Job, *, whole: bool) -> float:
     samples = int(np.sum(federation.rows["train"].count))
     steps = samples / size * config.sampling_num * config.global_epoch
     total = steps * (analysis["flops"] if analysis else float("nan"))
-    return total + (training.counted(federation, size)[1] / size * samples if whole else 0.0)
+    return total + (federation.operations(size)[1] / size * samples if whole else 0.0)

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jfl import experiment as experiments
@@ -13,7 +11,6 @@ from jfl import mesh as meshes
 from jfl.bench.clock import seconds
 from jfl.costs import peak_rss_mb
 from jfl.federation import Federation, prepare
-from jfl.models import base as models
 from jfl.rounds import Rounds
 
 WARM = 2  # rounds before the clock runs: FedFomo has candidates from the second on
@@ -62,7 +59,7 @@ def operations(federation: Federation, work: str, steps: int) -> float:
     """Returns the floating-point operations the work needs, by XLA's count of its plain form."""
     train, valid, test = (int(federation.rows[p].count.sum()) for p in ("train", "valid", "test"))
     size = federation.experiment.train.batch_size
-    one_step, forward = counted(federation, size)
+    one_step, forward = federation.operations(size)
     total = one_step / size * train * federation.experiment.train.local_epochs
     if work == "round":
         looks = 0
@@ -71,23 +68,6 @@ def operations(federation: Federation, work: str, steps: int) -> float:
             looks = 1 + min(settings["num_candidates"], federation.experiment.cohort_size)
         total += forward / size * (valid * (1 + looks) + test)
     return total if work == "round" else total / steps
-
-
-def counted(federation: Federation, size: int) -> tuple[float, float]:
-    """Returns the operations of one local step and of the model alone, for a batch."""
-    experiment, dataset = federation.experiment, federation.dataset
-    model = models.build(experiment.model, dataset.input_shape, dataset.num_classes, "native")
-    params, frozen = jax.eval_shape(model.init, jax.random.key(0))
-    x = jax.ShapeDtypeStruct((size, *dataset.input_shape), jnp.float32)
-
-    def loss(params: Any, frozen: Any, x: jax.Array) -> jax.Array:
-        return jax.nn.logsumexp(model.apply(params, frozen, x), axis=-1).sum()
-
-    def cost(function: Any) -> float:
-        analysis = jax.jit(function).lower(params, frozen, x).cost_analysis()
-        return analysis["flops"] if analysis else float("nan")
-
-    return cost(jax.grad(loss)), cost(model.apply)
 
 
 def export(federation: Federation, path: Path) -> None:

@@ -122,7 +122,10 @@ def _amounts(run: RunFiles) -> Iterator[tuple[str, Value]]:
             a_round = size(float(np.median(amounts)))
             yield label, Value(f"{size(sum(amounts))} ({a_round} a round)", sum(amounts))
     if operations := column(run.timing, "flops"):
-        yield "floating-point operations", Value(f"{sum(operations):.3g}", sum(operations))
+        yield (
+            "floating-point operations of local training",
+            Value(f"{sum(operations):.3g}", sum(operations)),
+        )
     if padding := column(run.timing, "padding"):
         share = float(np.mean(padding))
         yield "padding, share of the steps computed", Value(percent(share), share)
