@@ -11,7 +11,7 @@ from jfl.errors import UsageError
 from jfl.report import tables
 from tests.command_line import SMALL, assert_same, copied, jfl, journal, straight
 
-LONG = ("rounds=100000", "checkpoint.every=1000")
+LONG = ("rounds=100000", "checkpoint.every=100000")
 
 
 def made(folder: Path, state: str = "finished", rounds: int = 4) -> Path:

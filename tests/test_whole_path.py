@@ -73,7 +73,7 @@ def test_one_command_leaves_the_run_folder_of_the_design(done, run, place):
         *("config.yaml", "environment.json", "plan.json", "status.json", "log.txt", "result.json"),
         *("journal.jsonl", "timing.jsonl", "checkpoints", ".lock"),
         *("partition.json", "partition.csv", "partition.png", "partition_bars.png"),
-        *("report.md", "curves.png", "clients.png", "affinity.png", "tensorboard"),
+        *("report.md", "curves.png", "clients.png", "affinity.png", "loss.png", "tensorboard"),
     }
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"5", "10"}
     status = json.loads((run / "status.json").read_text())

@@ -15,7 +15,7 @@ MODELS = [
     (cnn.Config(), "slices"),
     (cnn.Config(), "winograd"),
     (mlp.Config(dropout=0.1), "native"),
-    (resnet18.Config(), "slices"),
+    (resnet18.Config(), "native"),
 ]
 
 
