@@ -219,6 +219,17 @@ def text(content: dict[str, Any]) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
+def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested settings under dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
 def _explain(schema: type[Section], error: ValidationError, prefix: str) -> str:
     details = error.errors(include_url=False)
     unknown = [item for item in details if item["type"] == "extra_forbidden"]

@@ -187,16 +187,5 @@ def _without_foreign(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]
 
 def changed_keys(old: Experiment, new: Experiment) -> list[str]:
     """Returns the dotted keys in which two experiments differ."""
-    before, after = (flat(item.model_dump(mode="json")) for item in (old, new))
+    before, after = (config.flat(item.model_dump(mode="json")) for item in (old, new))
     return sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
-
-
-def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns nested settings under dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found

@@ -23,13 +23,13 @@ from jfl.metrics import temperature, uncertainty
 from jfl.models.base import HEAD
 from jfl.reliability import Predictions
 from jfl.report import evaluations
+from jfl.report.evaluations import BASE, SCALED
 from jfl.report.journal import plain
 from jfl.report.summary import summarise
 from jfl.saved import Saved
 from jfl.strangers import Strangers
 from jfl.types import Params
 
-BASE, SCALED = "base", "temperature"
 STRANGERS = 1000
 """Samples out of distribution that each client is shown, at the most."""
 
@@ -67,7 +67,7 @@ def run(
     methods = {name: said.summary() for name, said in found.items()}
     if divisor is not None:
         methods[SCALED]["temperature"] = divisor
-    result = saved.describe(base) | methods["base"]
+    result = saved.describe(base) | methods[BASE]
     if divisor is not None:
         result |= {SCALED: methods[SCALED]}
     if heads:
@@ -81,7 +81,7 @@ def run(
         "params_sha256": params_sha256(base),
         "peak_rss_mb": peak_rss_mb(),
         "data": folders.data_record(base.federation),
-        "per_client": found["base"].result.per_client(),
+        "per_client": found[BASE].result.per_client(),
     }
     result = plain(result)
     result["files"] = evaluations.keep(
@@ -189,7 +189,8 @@ class Evaluation:
         def one(client: Client, row: Any, shared: Params, samples: Samples) -> dict[str, Outputs]:
             (own, heads), rows = row
             ensembles = {name: (self._ensembles[name], heads[name]) for name in heads}
-            return members.predict(client, own | shared, ensembles, samples, rows, length)
+            said, others = members.predict(client, own | shared, ensembles, samples, rows, length)
+            return {BASE: said, **others}
 
         return client.each(one, (models, rows), shared, samples)
 

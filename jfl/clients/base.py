@@ -46,11 +46,7 @@ class Client:
 
     def head(self, params: Params, z: Float[Array, "B d"]) -> Float[Array, "B C"]:
         """Returns logits from features."""
-
-        def head(params: Params, frozen: Params, z: Array, *, key: None) -> Array:  # noqa: ARG001
-            return self.model.head(params, frozen, z)
-
-        return self._applied(head, params, z, None)
+        return self._applied(lambda *arguments, **_: self.model.head(*arguments), params, z, None)
 
     def _applied(
         self, function: Callable[..., Array], params: Params, x: Array, key: PRNGKey | None

@@ -1,6 +1,6 @@
 """What one client does with heads: members trained on its features, and what they predict."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -43,18 +43,11 @@ def features(
 
     L, the longest client's samples in whole chunks, is the same for all clients.
     """
-    width = params[HEAD]["kernel"].shape[0]
 
-    def chunk(
-        total: tuple[Array, Array],
-        position: Int[Array, " B"],
-        live: Bool[Array, " B"],  # noqa: ARG001
-    ) -> tuple[Array, Array]:
-        x, y = samples.at(rows, position)
-        return _written(total, (client.features(params, x), y), position[0])
+    def say(x: Float[Array, "B ..."], y: Int[Array, " B"]) -> tuple[Array, Array]:
+        return client.features(params, x), y
 
-    zeros = jnp.zeros((length, width)), jnp.zeros((length,), jnp.int32)
-    return over_chunks(samples, rows, chunk, zeros)
+    return _collected(samples, rows, length, say)
 
 
 def draw(ensemble: Ensemble, prior: Params, key: PRNGKey) -> Params:
@@ -130,34 +123,29 @@ def predict(
     samples: Samples,
     rows: Rows,
     length: int,
-) -> dict[str, Outputs]:
-    """Returns what one client's model (as `base`) and its ensembles say of its samples.
+) -> tuple[Outputs, dict[str, Outputs]]:
+    """Returns what one client's model says of its samples, and by name what its ensembles do.
 
     The backbone runs once for all of them.
     """
     prior = params[HEAD]
 
-    def say(z: Float[Array, "B d"]) -> dict[str, Outputs]:
+    def say(x: Float[Array, "B ..."], _: Int[Array, " B"]) -> tuple[Outputs, dict[str, Outputs]]:
+        z = client.features(params, x)
         logits = client.head(params, z)
-        said = {"base": _outputs(jax.nn.log_softmax(logits), logits[None])}
+        own, said = _outputs(jax.nn.log_softmax(logits), logits[None]), {}
         for name, (ensemble, members) in ensembles.items():
             frozen = ensemble.method.init(prior, jax.random.key(0))[1]
             logits = jax.vmap(ensemble.method.apply, (0, None, None))(members, frozen, z)
             said[name] = _outputs(adapters.predict(ensemble.config, logits), logits)
-        return said
+        return own, said
 
-    def chunk(
-        total: dict[str, Outputs],
-        position: Int[Array, " B"],
-        live: Bool[Array, " B"],  # noqa: ARG001
-    ) -> dict[str, Outputs]:
-        x, _ = samples.at(rows, position)
-        return _written(total, say(client.features(params, x)), position[0])
+    return _collected(samples, rows, length, say)
 
-    z = jax.ShapeDtypeStruct((samples.chunk, prior["kernel"].shape[0]), jnp.float32)
-    shapes = jax.eval_shape(say, z)
-    zeros = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape[1:])), shapes)
-    return over_chunks(samples, rows, chunk, zeros)
+
+def room(samples: Samples, longest: int) -> int:
+    """Returns L: whole chunks that hold so many samples."""
+    return -(-longest // samples.chunk) * samples.chunk
 
 
 def shuffled(
@@ -184,18 +172,19 @@ def _outputs(log_probabilities: Array, logits: Float[Array, "H B C"]) -> Outputs
     return Outputs(log_probabilities, -(jnp.exp(members) * members).sum(axis=2).mean(axis=0))
 
 
-def room(samples: Samples, longest: int) -> int:
-    """Returns L: whole chunks that hold so many samples."""
-    return -(-longest // samples.chunk) * samples.chunk
+def _collected(samples: Samples, rows: Rows, length: int, say: Callable[..., Any]) -> Any:
+    """Returns what `say(x, y)` makes of one client's samples, chunk by chunk, as [L, ...]."""
 
+    def chunk(total: Any, position: Int[Array, " B"], _: Bool[Array, " B"]) -> Any:
+        def write(whole: Array, part: Array) -> Array:
+            return jax.lax.dynamic_update_slice_in_dim(whole, part, position[0], axis=0)
 
-def _written(total: Any, values: Any, first: Int[Array, ""]) -> Any:
-    """Puts a chunk's values where they belong."""
+        return jax.tree.map(write, total, say(*samples.at(rows, position)))
 
-    def write(whole: Array, part: Array) -> Array:
-        return jax.lax.dynamic_update_slice_in_dim(whole, part, first, axis=0)
-
-    return jax.tree.map(write, total, values)
+    first = jnp.zeros(samples.chunk, jnp.int32)
+    shapes = jax.eval_shape(lambda: say(*samples.at(rows, first)))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape[1:]), leaf.dtype), shapes)
+    return over_chunks(samples, rows, chunk, zeros)
 
 
 def _by_head(rates: Float[Array, " H"], leaf: Array) -> Array:

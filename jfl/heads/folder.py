@@ -6,6 +6,7 @@ the clients of block k or, where all clients share them, the members after round
 
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from jfl import plugins
 from jfl.adapters import base as adapters
 from jfl.checkpoint import Checkpoints
 from jfl.errors import CheckpointError, UsageError
-from jfl.report.journal import write_text
+from jfl.report.journal import read_json, write_text
 from jfl.types import Params
 
 FILE, RESULT = "heads.json", "result.json"
@@ -50,7 +51,7 @@ class HeadsFolder:
         """Whether such heads were ever started."""
         return (self.path / FILE).is_file()
 
-    @property
+    @cached_property
     def saved(self) -> Checkpoints:
         """The members."""
         everything = checkpoints.Config(keep=2**31, best="none")
@@ -86,8 +87,7 @@ class HeadsFolder:
     @property
     def result(self) -> dict[str, Any] | None:
         """What making them said in the end; None while they are not all there."""
-        path = self.path / RESULT
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return read_json(self.path / RESULT) or None
 
     def start(self, about: About) -> None:
         """Makes the folder, or finds heads with the same settings in it.

@@ -58,7 +58,7 @@ def run(
         JflError: settings, run or data that do not fit; heads of that name made otherwise.
     """
     started = time.perf_counter()
-    RunFolder(Path(path)).experiment  # noqa: B018 - its plugins are known from here on
+    clients = RunFolder(Path(path)).experiment.clients  # its plugins are known from here on
     config = settings(method, changes)
     name = name or method
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
@@ -73,7 +73,7 @@ def run(
         config.model_dump(mode="json"),
         base.round,
         base.fingerprint(),
-        base.experiment.clients,
+        clients,
         base.block,
     )
     with writing(folder.path, "make room and call the same command again"):
@@ -87,7 +87,7 @@ def run(
             return folder.result | {"run": path}, 0
         check_space(folder.path, int(job.nbytes * _HEADROOM))
         screen.say(
-            f"{config.sampling_num} {method} heads of each of {base.experiment.clients} clients, "
+            f"{config.sampling_num} {method} heads of each of {clients} clients, "
             f"round {base.round} of {path}"
         )
         with stop_signals("after this block of clients") as stopped:

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jfl.report.journal import write_text
+from jfl.report.journal import read_json, write_text
 from jfl.report.pictures.reliability import reliability_picture
 
 FOLDER = "evaluations"
+BASE, SCALED = "base", "temperature"
+"""What trained models predict, and that at a temperature; heads have names of their own."""
 
 
 def keep(run: Path, result: Mapping[str, Any], bins: Mapping[str, Any]) -> list[str]:
@@ -47,11 +49,13 @@ def _without_ood(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def read(run: Path, round_number: int) -> dict[str, Any]:
     """Returns what was kept of a round, nothing where that is absent or damaged."""
-    try:
-        found = json.loads((run / FOLDER / f"{round_number}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return read_json(run / FOLDER / f"{round_number}.json")
+
+
+def methods(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an evaluation's metrics by method: of the base, after temperature, of heads."""
+    scaled = {SCALED: result[SCALED]} if result.get(SCALED) is not None else {}
+    return {BASE: result, **scaled, **result.get("heads", {})}
 
 
 def everything(run: Path) -> list[dict[str, Any]]:

@@ -126,6 +126,15 @@ class Journal:
                 yield record
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns what a file of JSON holds, nothing where it is absent or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def plain(value: Any) -> Any:
     """Returns a value as JSON can hold it: lists for arrays, null for nan and infinities."""
     if isinstance(value, Mapping):

@@ -1,6 +1,5 @@
 """A run as its files tell it: whatever is absent or cannot be read is empty."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from jfl.config import parse_yaml
 from jfl.errors import UsageError
 from jfl.hold import holder
 from jfl.report import evaluations
-from jfl.report.journal import Journal
+from jfl.report.journal import Journal, read_json
 from jfl.report.summary import Owned, last_evaluation, read_partition
 
 
@@ -90,10 +89,10 @@ def read(folder: Path) -> RunFiles:
     return RunFiles(
         folder=folder,
         config=parse_yaml((folder / "config.yaml").read_text(encoding="utf-8"), str(folder)),
-        environment=_content(folder / "environment.json"),
-        plan=_content(folder / "plan.json"),
-        status=_content(folder / "status.json"),
-        result=_content(folder / "result.json"),
+        environment=read_json(folder / "environment.json"),
+        plan=read_json(folder / "plan.json"),
+        status=read_json(folder / "status.json"),
+        result=read_json(folder / "result.json"),
         records=journal.records(),
         timing=journal.timing(),
         owned=read_partition(folder),
@@ -130,11 +129,3 @@ def _foreign(folder: Path) -> str:
         f"{folder} is not a run folder: its config.yaml is not one that `jfl train` wrote; "
         "`jfl runs` lists the runs"
     )
-
-
-def _content(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -7,18 +7,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from jfl.report import evaluations
 from jfl.report.compare.grid import Grid
-
-RESULTS = {
-    "test_accuracy": ("accuracy, over all samples", "{:.2%}"),
-    "test_accuracy_mean": ("accuracy, mean over clients", "{:.2%}"),
-    "test_accuracy_worst10": ("accuracy, worst tenth of clients", "{:.2%}"),
-    "nll": ("negative log-likelihood (nats)", "{:.4f}"),
-    "brier": ("Brier score (0 to 2)", "{:.4f}"),
-    "ece": ("calibration error (ECE, 15 bins)", "{:.2%}"),
-    "f_ece": ("calibration error, mean over clients (F-ECE)", "{:.2%}"),
-}
-"""What a person is told of a result: its key, words and form."""
+from jfl.report.compare.measures import MEASURES, RESULTS
 
 
 def result_table(title: str, summary: Mapping[str, Any]) -> Group:
@@ -26,49 +17,25 @@ def result_table(title: str, summary: Mapping[str, Any]) -> Group:
     table = Table(header_style="bold")
     table.add_column("clients' own test data")
     table.add_column("value", justify="right")
-    for key, (label, form) in RESULTS.items():
+    for key in RESULTS:
         if summary.get(key) is not None:
-            table.add_row(label, form.format(summary[key]))
+            table.add_row(MEASURES[key].words, MEASURES[key].form.format(summary[key]))
     return Group(Text(title, style="bold"), table)
-
-
-METHODS = RESULTS | {
-    "adaptive_ece": ("calibration error, bins of equal mass", "{:.2%}"),
-    "mce": ("calibration error, worst bin (MCE)", "{:.2%}"),
-    "signed_gap": ("confidence minus accuracy", "{:+.2%}"),
-    "auc": ("area under the ROC curve, mean over clients", "{:.4f}"),
-    "entropy": ("entropy of predictions (nats)", "{:.4f}"),
-    "mutual_information": ("members' disagreement (nats)", "{:.4f}"),
-    "temperature": ("temperature", "{:.3f}"),
-    "ood_auroc": ("out of distribution: AUROC, mean over clients", "{:.4f}"),
-    "ood_auroc_entropy": ("  by entropy", "{:.4f}"),
-    "ood_auroc_mutual_information": ("  by members' disagreement", "{:.4f}"),
-    "ood_auroc_pooled": ("  of all clients together", "{:.4f}"),
-    "ood_aupr": ("out of distribution: AUPR", "{:.4f}"),
-    "ood_fpr95": ("out of distribution: FPR at 95 % TPR", "{:.2%}"),
-}
-"""What `jfl eval` tells of each method beside one another."""
 
 
 def methods_table(title: str, result: Mapping[str, Any]) -> Group:
     """Returns the table of an evaluation: a column for the base, for temperature, for heads."""
-    columns = columns_of(result)
+    columns = evaluations.methods(result)
     table = Table(header_style="bold")
     table.add_column("clients' own test data")
     for name in columns:
         table.add_column(name, justify="right")
-    for key, (label, form) in METHODS.items():
+    for key, measure in MEASURES.items():
         values = [column.get(key) for column in columns.values()]
-        shown = [form.format(v) if isinstance(v, int | float) else "-" for v in values]
+        shown = [measure.form.format(v) if isinstance(v, int | float) else "-" for v in values]
         if any(word != "-" for word in shown):
-            table.add_row(label, *shown)
+            table.add_row(measure.words, *shown)
     return Group(Text(title, style="bold"), table)
-
-
-def columns_of(result: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Returns an evaluation's metrics by method: of the base, after temperature, of heads."""
-    scaled = {"temperature": result["temperature"]} if "temperature" in result else {}
-    return {"base": result, **scaled, **result.get("heads", {})}
 
 
 def client_table(per_client: Sequence[Mapping[str, Any]]) -> Table:

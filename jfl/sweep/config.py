@@ -12,7 +12,7 @@ from jfl import experiment as experiments
 from jfl.config import Section
 from jfl.errors import UsageError
 from jfl.experiment import Experiment
-from jfl.measure import BASE, SCALED
+from jfl.report.evaluations import BASE, SCALED
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # as of an experiment
 _SEARCH = "search."
@@ -157,4 +157,4 @@ def _fixed(asked: Asked) -> dict[str, Any]:
     heads = {f"heads.{heads.name}": [heads.method, heads.settings] for heads in asked.heads}
     # through yaml and back, as what it is compared with has been
     read = config.parse_yaml(config.text(asked.base), "sweep")
-    return {"search": sorted(asked.sweep.search), **heads, **experiments.flat(read)}
+    return {"search": sorted(asked.sweep.search), **heads, **config.flat(read)}

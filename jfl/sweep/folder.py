@@ -16,8 +16,8 @@ from jfl.config import parse_yaml
 from jfl.errors import UsageError
 from jfl.hold import holder
 from jfl.report import evaluations, summary
+from jfl.report.journal import read_json, write_text
 from jfl.report.journal import sweep as tidy
-from jfl.report.journal import write_text
 from jfl.sweep.cells import Cell
 from jfl.sweep.config import Asked, Heads, load
 
@@ -61,7 +61,7 @@ class SweepFolder:
 
     def failure(self, cell: Cell) -> dict[str, Any] | None:
         """Returns what ended the last attempt at a cell, None where nothing did."""
-        return _json(self.cells / cell.name / FAILED) or None
+        return read_json(self.cells / cell.name / FAILED) or None
 
     def note_failure(self, cell: Cell, step: str, code: int, error: str) -> None:
         """Leaves word of what ended an attempt at a cell."""
@@ -117,7 +117,7 @@ class SweepFolder:
 
 def missing(run: Path, asked: Asked) -> str | Heads | None:
     """Returns what a run lacks first: `train`, heads, or `eval`; None where it is complete."""
-    result = _json(run / "result.json")
+    result = read_json(run / "result.json")
     if not result or result["rounds"] < _rounds(run):
         return "train"
     for heads in asked.heads:
@@ -145,16 +145,7 @@ def _rounds(run: Path) -> int:
 def _headed(run: Path, heads: Heads) -> bool:
     """Tells whether a run has these heads, and not others of the same name."""
     place = run / "heads" / heads.name
-    made: Mapping[str, Any] = _json(place / "heads.json").get("settings") or {}
+    made: Mapping[str, Any] = read_json(place / "heads.json").get("settings") or {}
     wanted = heads.settings | {"method": heads.method}
     alike = all(key in made and made[key] == value for key, value in wanted.items())
     return (place / "result.json").is_file() and alike
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """Returns what a file holds, nothing where it is absent or damaged."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -166,13 +166,13 @@ def test_predictions_are_those_of_the_model_and_of_its_members(ready: Federation
     config = aph.Config(sampling_num=3)
     made = Ensemble(config, base.build(config, params[HEAD]))
     its = members.draw(made, params[HEAD], jax.random.key(1))
-    said = members.predict(
+    own, said = members.predict(
         ready.client, params, {"some": (made, its)}, ready.samples, rows,
         members.room(ready.samples, 9),
     )  # fmt: skip
     x = jnp.asarray(ready.dataset.x[ready.partition.test[1]].astype(np.float32) / 127.5 - 1)
     expected = jax.nn.log_softmax(ready.model.apply(params, {}, x))
-    np.testing.assert_allclose(said["base"].log_probabilities[:9], expected, atol=1e-5)
+    np.testing.assert_allclose(own.log_probabilities[:9], expected, atol=1e-5)
     z = np.asarray(ready.model.features(params, {}, x))
     each = reference.softmax(
         np.einsum("bd,hcd->hbc", z, its["weight"]) + np.asarray(its["bias"])[:, None]

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 from jfl.config import parse_yaml
 from jfl.errors import UsageError
 from jfl.plugins import nearest
-from jfl.report.compare.results import BASE, SCALED, Result, RunResults
+from jfl.report.compare.results import Result, RunResults
+from jfl.report.evaluations import BASE, SCALED
 
 METHOD = "method"
 _IMMATERIAL = (

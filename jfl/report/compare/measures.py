@@ -29,9 +29,22 @@ class Measure:
     """How a metric is shown."""
 
     label: str
+    """In the heading of a column."""
+    words: str
+    """Where there is room for them."""
+    form: str
     better: Better | None = None
     """None: neither way is better."""
-    percent: bool = False
+
+    @property
+    def alone(self) -> str:
+        """The words, where no line above says what they belong to."""
+        return self.words.replace("  ", "AUROC ")
+
+    @property
+    def percent(self) -> bool:
+        """Whether it is a share, shown in percent."""
+        return self.form.endswith("%}")
 
     @property
     def scale(self) -> int:
@@ -49,30 +62,55 @@ class Measure:
         return f"{self.label} (%)" if self.percent else self.label
 
 
+_SHARE, _PLAIN = "{:.2%}", "{:.4f}"
+
 MEASURES = {
-    "test_accuracy": Measure("accuracy", _more, percent=True),
-    "test_accuracy_mean": Measure("accuracy, mean of clients", _more, percent=True),
-    "test_accuracy_worst10": Measure("accuracy, worst tenth", _more, percent=True),
-    "valid_accuracy": Measure("validation accuracy", _more, percent=True),
-    "auc": Measure("AUC", _more),
-    "nll": Measure("NLL", _less),
-    "brier": Measure("Brier", _less),
-    "ece": Measure("ECE", _less, percent=True),
-    "f_ece": Measure("F-ECE", _less, percent=True),
-    "adaptive_ece": Measure("adaptive ECE", _less, percent=True),
-    "mce": Measure("MCE", _less, percent=True),
-    "signed_gap": Measure("confidence - accuracy", _near_zero, percent=True),
-    "entropy": Measure("entropy"),
-    "mutual_information": Measure("disagreement"),
-    "temperature": Measure("temperature"),
-    "ood_auroc": Measure("OOD AUROC", _more),
-    "ood_auroc_entropy": Measure("OOD AUROC, entropy", _more),
-    "ood_auroc_mutual_information": Measure("OOD AUROC, disagreement", _more),
-    "ood_auroc_pooled": Measure("OOD AUROC, pooled", _more),
-    "ood_aupr": Measure("OOD AUPR", _more),
-    "ood_fpr95": Measure("OOD FPR95", _less, percent=True),
+    "test_accuracy": Measure("accuracy", "accuracy, over all samples", _SHARE, _more),
+    "test_accuracy_mean": Measure(
+        "accuracy, mean of clients", "accuracy, mean over clients", _SHARE, _more
+    ),
+    "test_accuracy_worst10": Measure(
+        "accuracy, worst tenth", "accuracy, worst tenth of clients", _SHARE, _more
+    ),
+    "valid_accuracy": Measure(
+        "validation accuracy", "accuracy on validation samples", _SHARE, _more
+    ),
+    "nll": Measure("NLL", "negative log-likelihood (nats)", _PLAIN, _less),
+    "brier": Measure("Brier", "Brier score (0 to 2)", _PLAIN, _less),
+    "ece": Measure("ECE", "calibration error (ECE, 15 bins)", _SHARE, _less),
+    "f_ece": Measure("F-ECE", "calibration error, mean over clients (F-ECE)", _SHARE, _less),
+    "adaptive_ece": Measure("adaptive ECE", "calibration error, bins of equal mass", _SHARE, _less),
+    "mce": Measure("MCE", "calibration error, worst bin (MCE)", _SHARE, _less),
+    "signed_gap": Measure(
+        "confidence - accuracy", "confidence minus accuracy", "{:+.2%}", _near_zero
+    ),
+    "auc": Measure("AUC", "area under the ROC curve, mean over clients", _PLAIN, _more),
+    "entropy": Measure("entropy", "entropy of predictions (nats)", _PLAIN),
+    "mutual_information": Measure("disagreement", "members' disagreement (nats)", _PLAIN),
+    "temperature": Measure("temperature", "temperature", "{:.3f}"),
+    "ood_auroc": Measure(
+        "OOD AUROC", "out of distribution: AUROC, mean over clients", _PLAIN, _more
+    ),
+    "ood_auroc_entropy": Measure("OOD AUROC, entropy", "  by entropy", _PLAIN, _more),
+    "ood_auroc_mutual_information": Measure(
+        "OOD AUROC, disagreement", "  by members' disagreement", _PLAIN, _more
+    ),
+    "ood_auroc_pooled": Measure("OOD AUROC, pooled", "  of all clients together", _PLAIN, _more),
+    "ood_aupr": Measure("OOD AUPR", "out of distribution: AUPR", _PLAIN, _more),
+    "ood_fpr95": Measure("OOD FPR95", "out of distribution: FPR at 95 % TPR", _SHARE, _less),
 }
-"""What is read of a result, and how; shares are 0..1 in files."""
+"""What is read of a result, in the order in which it is shown; shares are 0..1 in files."""
+
+RESULTS = (
+    "test_accuracy",
+    "test_accuracy_mean",
+    "test_accuracy_worst10",
+    "nll",
+    "brier",
+    "ece",
+    "f_ece",
+)
+"""What a person is told of a run."""
 
 DEFAULT = ("test_accuracy", "ece", "f_ece", "nll", "brier", "ood_auroc")
 
@@ -80,7 +118,8 @@ DEFAULT = ("test_accuracy", "ece", "f_ece", "nll", "brier", "ood_auroc")
 def measure(name: str) -> Measure:
     """Returns how a metric is shown."""
     if name.startswith(OF):
-        return Measure(f"accuracy of {name.removeprefix(OF)}", _more, percent=True)
+        label = f"accuracy of {name.removeprefix(OF)}"
+        return Measure(label, label, _SHARE, _more)
     return MEASURES[name]
 
 

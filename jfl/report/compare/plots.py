@@ -8,7 +8,8 @@ from jfl.errors import UsageError
 from jfl.report.compare import comparison, curve_bands, grid, heat_map, measures, method_bars
 from jfl.report.compare.comparison import Row, Spread
 from jfl.report.compare.groups import METHOD, differing, grouped
-from jfl.report.compare.results import BASE, WHICH, Result, RunResults
+from jfl.report.compare.results import WHICH, Result, RunResults
+from jfl.report.evaluations import BASE
 
 ALPHA, PARTICIPATION = "partition.alpha", "participation"
 AXES = {

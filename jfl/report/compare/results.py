@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jfl.config import parse_yaml
+from jfl import config
 from jfl.errors import UsageError
 from jfl.report.compare.measures import known
-from jfl.report.evaluations import FOLDER
+from jfl.report.evaluations import BASE, FOLDER, methods
 from jfl.report.journal import Journal
 
-BASE, SCALED = "base", "temperature"
 WHICH = {
     "last": "last",
     "best": "best on validation data",
@@ -143,26 +142,16 @@ def _settings(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"{folder} is not a run folder: it has no config.yaml")
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        content = config.parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read ({error}); leave that run out") from error
-    flat = flatten(content) if isinstance(content, dict) else {}
+    found = config.flat(content) if isinstance(content, dict) else {}
+    flat = {key: json.dumps(v) if isinstance(v, list) else v for key, v in found.items()}
     for key, kind in (("seed", int), ("rounds", int), ("algorithm.name", str)):
         if not isinstance(flat.get(key), kind):
             raise UsageError(
                 f"{folder} is not a run of jfl: its config.yaml has no {key}; leave it out"
             )
-    return flat
-
-
-def flatten(content: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns nested settings by dotted key; lists as their text."""
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list) else value
     return flat
 
 
@@ -189,11 +178,9 @@ def _evaluation(path: Path, result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _methods(path: Path, content: Mapping[str, Any]) -> dict[str, Metrics]:
-    found = {BASE: content}
-    if content.get(SCALED) is not None:
-        found[SCALED] = content[SCALED]
-    heads = content.get("heads", {})
-    found |= heads if isinstance(heads, dict) else {"heads": heads}
+    if not isinstance(content.get("heads", {}), dict):
+        raise UsageError(f"{path}: heads are no methods; measure it again with `jfl eval`")
+    found = methods(content)
     for name, said in found.items():
         if not isinstance(said, Mapping):
             raise UsageError(f"{path}: {name} holds no metrics; measure it again with `jfl eval`")

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from jfl.report.evaluations import FOLDER
+from jfl.report.compare.measures import MEASURES
+from jfl.report.evaluations import FOLDER, methods
 from jfl.report.pages.parts import Picture, Section, Table, Value
 from jfl.report.run_files import RunFiles
-from jfl.report.tables import METHODS, columns_of
 
 
 def sections(run: RunFiles) -> list[Section]:
@@ -14,16 +14,16 @@ def sections(run: RunFiles) -> list[Section]:
 
 
 def _section(run: RunFiles, result: dict[str, Any]) -> Section:
-    methods = columns_of(result)
+    found = methods(result)
     rows = []
-    for key, (label, form) in METHODS.items():
-        values = [metrics.get(key) for metrics in methods.values()]
+    for key, measure in MEASURES.items():
+        values = [metrics.get(key) for metrics in found.values()]
         if any(isinstance(value, int | float) for value in values):
-            rows.append([label.replace("  ", "AUROC "), *(amount(form, value) for value in values)])
+            rows.append([measure.alone, *(amount(measure.form, value) for value in values)])
     path = run.picture(f"{FOLDER}/{result['round']}-reliability.png")
     shows = "How often predictions are right, against how sure they are, and how many are how sure"
     drawn = [Picture(path, shows)] if path else []
-    table = Table(["clients' own test data", *methods], rows)
+    table = Table(["clients' own test data", *found], rows)
     return Section(f"Reliability, round {result['round']}", [table, *drawn])
 
 

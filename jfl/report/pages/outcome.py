@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jfl.report.compare.measures import MEASURES, RESULTS
 from jfl.report.pages.parts import (
     Code,
     Paragraph,
@@ -19,7 +20,6 @@ from jfl.report.pages.parts import (
 )
 from jfl.report.run_files import RunFiles
 from jfl.report.summary import summarise
-from jfl.report.tables import RESULTS
 from jfl.report.words import missing, number, percent
 
 ALL_SHOWN = 50  # with more clients than this a table shows the worst and the best
@@ -61,7 +61,7 @@ def reached(run: RunFiles) -> dict[str, Any]:
 def results(run: RunFiles) -> Section:
     """Returns the metrics of the last evaluation, and the curves."""
     summary = reached(run)
-    shown = [(label, key, summary.get(key)) for key, (label, _) in RESULTS.items()]
+    shown = [(MEASURES[key].words, key, summary.get(key)) for key in RESULTS]
     of = "test_accuracy_of_"
     others = {key: run.evaluation[key] for key in sorted(run.evaluation) if key.startswith(of)}
     shown += [(f"accuracy of {k.removeprefix(of)}", k, v) for k, v in others.items()]

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from jfl.report.compare.comparison import spread
+from jfl.report.compare.measures import MEASURES, RESULTS
+from jfl.report.evaluations import methods
 from jfl.report.pages import standings
 from jfl.report.pages.background import ledger
 from jfl.report.pages.differences import Named
@@ -12,7 +14,6 @@ from jfl.report.pages.outcome import reached
 from jfl.report.pages.parts import Code, Link, Part, Picture, Section, Table, say
 from jfl.report.pages.standings import Row
 from jfl.report.pictures import line_pictures
-from jfl.report.tables import METHODS, RESULTS, columns_of
 from jfl.report.words import missing
 
 
@@ -105,7 +106,7 @@ def _methods(runs: Sequence[Named]) -> Section:
     rows, rounds = [], []
     for run in runs:
         for result in run.files.kept[:1]:  # of the newest round
-            for method, metrics in columns_of(result).items():
+            for method, metrics in methods(result).items():
                 rows.append(Row(Link(f"{run.label}: {method}", f"#{run.place}"), metrics))
                 rounds.append(str(result["round"]))
     if not rows:
@@ -114,7 +115,7 @@ def _methods(runs: Sequence[Named]) -> Section:
         *("What ", Code("jfl eval"), " found: of the models as they were trained (base), with a "),
         "temperature, and of heads. The best of each column stands out.",
     )
-    table = standings.table("run: method", rows, METHODS, {"round": rounds})
+    table = standings.table("run: method", rows, tuple(MEASURES), {"round": rounds})
     return Section("Reliability", [words, table])
 
 

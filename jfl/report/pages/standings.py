@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jfl.report.compare.measures import known, measure
+from jfl.report.compare.measures import measure
 from jfl.report.pages.calibrated import amount
 from jfl.report.pages.parts import Link, Table, Value
 from jfl.report.words import missing
@@ -27,7 +27,7 @@ class Row:
 def table(
     heading: str,
     rows: Sequence[Row],
-    about: Mapping[str, tuple[str, str]],
+    metrics: Sequence[str],
     more: Mapping[str, Sequence[str]],
 ) -> Table:
     """Returns a row each and a column for each metric that any has.
@@ -35,12 +35,12 @@ def table(
     Args:
         heading: of the names of the rows.
         rows: what is compared.
-        about: by key, the words for a metric and its form.
+        metrics: which of `MEASURES` have a column.
         more: columns that are no metrics: their words, one a row.
     """
     columns = [
-        (label.replace("  ", "AUROC "), _column(key, form, rows))
-        for key, (label, form) in about.items()
+        (measure(key).alone, _column(key, rows))
+        for key in metrics
         if any(row.number(key) is not None for row in rows)
     ]
     body = [
@@ -50,9 +50,9 @@ def table(
     return Table([heading, *(label for label, _ in columns), *more], body, sortable=True)
 
 
-def _column(key: str, form: str, rows: Sequence[Row]) -> list[Value]:
+def _column(key: str, rows: Sequence[Row]) -> list[Value]:
     values = {value for row in rows if (value := row.number(key)) is not None}
-    better = measure(key).better if known(key) else None
+    form, better = measure(key).form, measure(key).better
     best = max(values, key=better) if better and len(values) > 1 else None
     cells = []
     for row in rows:
