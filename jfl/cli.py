@@ -3,7 +3,7 @@
 import importlib
 import sys
 import traceback
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -108,7 +108,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except JflError as error:
         if debug:
             traceback.print_exc()
-        code = fail(str(error), error.code, as_json=as_json)
+        settings = getattr(error, "settings", None)
+        code = fail(str(error), error.code, as_json=as_json, settings=settings)
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -118,9 +119,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def fail(sentence: str, code: int, *, as_json: bool) -> int:
-    """Says what went wrong, and returns the exit code."""
+def fail(sentence: str, code: int, *, as_json: bool, settings: dict[str, Any] | None = None) -> int:
+    """Says what went wrong, and returns the exit code; JSON shows how a refused config was read."""
     click.echo(f"jfl: {sentence}", err=True)
     if as_json:
-        answer({"error": sentence, "code": code})
+        read = {} if settings is None else {"settings": settings}
+        answer({"error": sentence, "code": code} | read)
     return code

@@ -39,8 +39,11 @@ class Section(BaseModel):
 SchemaT = TypeVar("SchemaT", bound=Section)
 
 
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML as people read it: 1e-4 is a number, yes is a word, a key stands once."""
+    """YAML as people read it: 1e-4 is a number, yes and 1:30 are words, a key stands once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -49,28 +52,47 @@ class _Loader(yaml.SafeLoader):
             if key in seen:
                 raise UsageError(f"the key {key} stands twice, second in line {_line(key_node)}")
             seen.add(key)
+            if isinstance(key_node, yaml.ScalarNode) and key_node.tag != _MERGE:
+                key_node.tag = _TEXT  # a key is a word: 1 and 0x1 stay two keys
         return super().construct_mapping(node, deep)
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        return int(node.value.replace("_", ""), 0)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes words that `_Loader`, or another reader of YAML, would take for something else."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        # unquoted, a rare line break would come back as a space
+        return self.represent_scalar(_TEXT, data, style=None if data.isprintable() else '"')
+
+
+_DIGITS = r"(?:{}|[1-9][0-9]{{0,2}}(?:_[0-9]{{3}})+)"  # 1_000, but 2024_01_01 is a word
+_WHOLE, _ANY = _DIGITS.format("0|[1-9][0-9]*"), _DIGITS.format("[0-9]+")
+_PLAIN = {
+    "bool": ("true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": (rf"[-+]?(?:{_WHOLE}|0x[0-9a-fA-F]+)", "-+0123456789"),
+    "float": (
+        rf"[-+]?(?:(?:{_ANY}\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|{_ANY}[eE][-+]?[0-9]+"
+        r"|\.(?:inf|Inf|INF|nan|NaN|NAN))",
+        "-+0123456789.",
+    ),
+}
+"""What is no word though it is not quoted. Beside it only null and the key << are special: 010,
+0b1, 1:30, 2024-01-01, yes and = are words, so a setting that is a number refuses them."""
 
 _Loader.yaml_implicit_resolvers = {
-    letter: [
-        (tag, pattern)
-        for tag, pattern in resolvers
-        if tag.rsplit(":", 1)[1] not in {"bool", "float", "timestamp"}
-    ]
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
     for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9_]+(?:[eE][-+]?[0-9]+)?"
-        r"|[0-9][0-9_]*[eE][-+]?[0-9]+|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-    ),
-    list("-+0123456789."),
-)
+for _kind_of, (_pattern, _letters) in _PLAIN.items():
+    for _class in (_Loader, _Dumper):
+        _tag = f"tag:yaml.org,2002:{_kind_of}"
+        _class.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), list(_letters))
+_Dumper.add_representer(str, _Dumper.represent_str)
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor(_MERGE, _Loader.construct_yaml_str)  # where it is no key
 
 
 def _line(node: yaml.Node) -> int:
@@ -88,6 +110,10 @@ def parse_yaml(text: str, where: str) -> Any:
         raise UsageError(f"{where}{line} is not valid yaml: {problem}") from error
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
+    except ValueError as error:  # of !!int and !!float, and of more digits than Python reads
+        raise UsageError(f"{where} is not valid yaml: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"{where} is nested too deeply") from error
 
 
 def config_path(name: str) -> Path:
@@ -155,18 +181,24 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
-    """Turns `a.b=1` words into one nested dict; values are yaml."""
+    """Turns `a.b=1` words into one nested dict; values are yaml, a word is taken whole."""
     merged: dict[str, Any] = {}
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", key):
             raise UsageError(f"{override!r} is not key=value, as in train.learning_rate=0.01")
-        value = parse_yaml(text, f"the value of {key}") if text else None
-        part: Any = value
+        part: Any = _value(text, f"the value of {key}")
         for word in reversed(key.split(".")):
             part = {word: part}
         merged = merge(merged, part)
     return merged
+
+
+def _value(text: str, where: str) -> Any:
+    """Returns what a word says; a # does not begin a comment here, nor --- another document."""
+    value, word = parse_yaml(text, where), text.strip()
+    cut = value is None and word not in {"", "~", "null", "Null", "NULL"}
+    return word if cut or (isinstance(value, str) and word[0] not in "'\"!&*|>?") else value
 
 
 def merge(*parts: dict[str, Any]) -> dict[str, Any]:
@@ -194,12 +226,15 @@ def check(schema: type[SchemaT], content: dict[str, Any], prefix: str = "") -> S
     """Validates plain values against a schema.
 
     Raises:
-        UsageError: the first thing wrong, with its key, its value and what would be right.
+        UsageError: the first thing wrong, with its key, its value and what would be right, and
+            beside the sentence all settings as they were read.
     """
     try:
         return schema.model_validate_json(json.dumps(content))
     except ValidationError as error:
-        raise UsageError(_explain(schema, error, prefix)) from error
+        # as JSON has them: no NaN, no dates
+        read = json.loads(json.dumps(content), parse_constant=str)
+        raise UsageError(_explain(schema, error, prefix), settings=read) from error
     except (TypeError, ValueError) as error:
         raise UsageError(f"config: {prefix}{error}") from error
 
@@ -214,9 +249,10 @@ def dump(config: Section) -> str:
     return text(config.model_dump(mode="json"))
 
 
-def text(content: dict[str, Any]) -> str:
-    """Returns plain settings as yaml."""
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+def text(content: dict[str, Any], *, inline: bool = False) -> str:
+    """Returns plain settings as yaml, from which `parse_yaml` reads the same values."""
+    style: dict[str, Any] = {"default_flow_style": True, "width": 80} if inline else {}
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, **style)
 
 
 def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -245,6 +281,9 @@ def _explain(schema: type[Section], error: ValidationError, prefix: str) -> str:
         return f"config: {key} is missing"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     message = message.replace("should be an object", "should be a section of `key: value` lines")
+    like_a_number = isinstance(first["input"], str) and re.match(r"[-+]?\d", first["input"])
+    if first["type"] in {"int_type", "float_type"} and like_a_number:
+        message += ", in decimal digits without quotes or leading zeros"
     return f"config: {key}={_shown(first['input'])}: {message}"
 
 

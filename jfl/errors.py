@@ -3,6 +3,8 @@
 Every message is one sentence: what, where, the value, and what would be right.
 """
 
+from typing import Any
+
 
 class JflError(Exception):
     """An error whose message is meant for the user; `code` is the exit code of the command."""
@@ -11,9 +13,13 @@ class JflError(Exception):
 
 
 class UsageError(JflError):
-    """A wrong command line or config (exit code 2)."""
+    """A wrong command line or config (exit code 2); of a config, all settings as jfl read them."""
 
     code = 2
+
+    def __init__(self, message: str, settings: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.settings = settings
 
 
 class DataError(JflError):

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import yaml
 
+from jfl import config
 from jfl.clients.plan import Plan
 from jfl.report.pages.parts import (
     Code,
@@ -144,11 +144,10 @@ def column(timing: list[dict[str, Any]], name: str) -> list[float]:
 
 def settings(run: RunFiles) -> Section:
     """Returns the resolved config; `jfl train` accepts it as it stands there."""
-    flow = {"sort_keys": False, "default_flow_style": True, "allow_unicode": True, "width": 80}
     lines = [
-        f"{name}: {yaml.safe_dump(value, **flow)}"
+        f"{name}: {config.text(value, inline=True)}"
         if isinstance(value, dict)
-        else yaml.safe_dump({name: value}, allow_unicode=True)
+        else config.text({name: value})
         for name, value in run.config.items()
     ]
     return Section("Settings", [Listing("".join(lines))])
