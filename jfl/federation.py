@@ -34,9 +34,11 @@ from jfl.models import base as models
 from jfl.models.base import Model
 from jfl.partition import base as partitions
 from jfl.partition.base import Partition
+from jfl.sources import pictures
 from jfl.types import Params, PRNGKey
 
 MEMORY_SHARE = 0.8  # of a device, where no budget is set
+_USUAL = 20.0  # floats beyond are not normalised
 _UNPLANNED = ("", "map", 1, "native", 1, "host", "gather", "")  # for a client that runs alone
 
 
@@ -181,7 +183,13 @@ def algorithm_of(experiment: Experiment) -> Algorithm:
 
 
 def _fitted(dataset: Dataset, experiment: Experiment, notes: list[str]) -> Dataset:
-    """Resizes images to what the model takes, or to `data.image_size`."""
+    """Resizes images to what the model takes, or to `data.image_size`; notes what looks odd."""
+    absent = np.flatnonzero(np.bincount(dataset.y, minlength=dataset.num_classes) == 0)
+    if len(absent):
+        notes.append(
+            f"{len(absent)} of the {dataset.num_classes} classes have no samples, the first of "
+            f"them {absent[0]}"
+        )
     if dataset.x.dtype == np.int32:
         raise UsageError(
             f"data.name={experiment.data.name} holds texts as word numbers, and "
@@ -193,6 +201,12 @@ def _fitted(dataset: Dataset, experiment: Experiment, notes: list[str]) -> Datas
     if dataset.x.dtype != np.uint8:
         if experiment.data.image_size:
             raise UsageError(f"data.image_size is set, but {dataset.name} does not hold images")
+        low, high = float(dataset.x.min()), float(dataset.x.max())
+        if dataset.x.ndim > 2 and max(-low, high) > _USUAL:
+            notes.append(
+                f"features go from {low:g} to {high:g} and are taken as they are; images are "
+                "scaled to -1..1 where they are uint8"
+            )
         return dataset
     size = max(dataset.input_shape[:2])
     wanted = experiment.data.image_size
@@ -200,8 +214,13 @@ def _fitted(dataset: Dataset, experiment: Experiment, notes: list[str]) -> Datas
         wanted = plugins.load("model", experiment.model.name).image_size(size)
     if dataset.input_shape[:2] == (wanted, wanted):
         return dataset
-    notes.append(f"images of {size} pixels are resized to {wanted}")
-    return replace(dataset, x=datasets.resize(dataset.x, wanted))
+    height, width = dataset.input_shape[:2]
+    notes.append(
+        f"images of {size} pixels are resized to {wanted}"
+        if height == width
+        else f"images of {height}x{width} pixels are stretched to {wanted}x{wanted}"
+    )
+    return replace(dataset, x=pictures.resize(dataset.x, wanted))
 
 
 def _model(experiment: Experiment, dataset: Dataset, lowering: models.Lowering) -> Model:

@@ -17,6 +17,7 @@ from jfl.datasets import base as datasets
 from jfl.datasets.base import Dataset
 from jfl.errors import UsageError
 from jfl.federation import Federation
+from jfl.sources import pictures
 
 WORDS = ("noise", "unseen")
 
@@ -121,7 +122,7 @@ def _alike(x: np.ndarray, like: Dataset, name: str) -> np.ndarray:
                 f"{list(like.input_shape)} of {like.x.dtype}; give noise or other data"
             )
         return x
-    x = datasets.resize(x, like.input_shape[0])
+    x = pictures.resize(x, like.input_shape[0])
     channels = like.input_shape[2]
     if x.shape[3] == channels:
         return x

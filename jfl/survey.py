@@ -50,7 +50,7 @@ def verify(config: Config) -> dict[str, Any]:
         DataError: the data are absent or damaged.
     """
     module = plugins.load("data", config.name)
-    dataset = module.load(config)
+    dataset = base.fresh(module, config)
     kept = None
     if getattr(module, "CACHED", True):
         kept = cache.read(base.cache_entry(module, config))

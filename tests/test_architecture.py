@@ -25,6 +25,7 @@ HOMES = {
     "tensorboardX": ("jfl/report/",),
     "click": ("jfl/cli.py", "jfl/commands/"),
     "omegaconf": ("jfl/config.py",),
+    "PIL": ("jfl/sources/pictures.py",),
     "torch": ("interop/",),
     "grpc": ("jfl/split/",),
 }

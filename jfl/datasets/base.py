@@ -16,16 +16,15 @@ from typing import Any, Literal
 from zlib import crc32
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, Shaped, UInt8
-from PIL import Image
+from jaxtyping import Bool, Float32, Int32, Shaped
 from pydantic import Field
 
 from jfl import plugins
 from jfl.config import Section, Switch
 from jfl.errors import DataError
-from jfl.sources import cache, download
+from jfl.sources import cache, download, labels, pictures
 
-READERS = 1
+READERS = 2
 """Counts up when jfl/sources makes other arrays of the same files: old cache entries end."""
 
 
@@ -161,7 +160,7 @@ def read(module: ModuleType, config: Config) -> Dataset:
         with cache.lock(config.cache_place, config.name):
             _download(module, config)
     if not config.cache or not getattr(module, "CACHED", True) or module.find(config) is None:
-        return module.load(config)  # which says what is absent
+        return fresh(module, config)  # which says what is absent
     with cache.lock(config.cache_place, config.name):
         return _cached(module, config)
 
@@ -184,10 +183,48 @@ def _cached(module: ModuleType, config: Config) -> Dataset:
         dataset = Dataset(**stored.arrays, **stored.about)
         if dataset.sha256 == stored.sha256:
             return dataset
-    dataset = module.load(config)
+    dataset = fresh(module, config)
     about = {name: getattr(dataset, name) for name in ("name", "num_classes", "licence", "source")}
     cache.write(entry, cache.Stored(dataset.arrays, about, dataset.sha256))
     return dataset
+
+
+def fresh(module: ModuleType, config: Config) -> Dataset:
+    """Reads the original files, whatever is cached, and looks at what they hold.
+
+    Raises:
+        DataError: they are absent, damaged, or do not hold what a data set is.
+    """
+    dataset = module.load(config)
+    _require_sound(dataset, str(module.find(config) or dataset.name))
+    return dataset
+
+
+def _require_sound(dataset: Dataset, where: str) -> None:
+    """Refuses arrays that a run would misread; every data set passes here, plugins' too."""
+    x, y = dataset.x, dataset.y
+    shapes = {name: array.shape for name, array in dataset.arrays.items()}
+    if len({shape[:1] for shape in shapes.values()}) > 1:
+        listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+        raise DataError(f"{where}: there must be one of each per sample, not {listed}")
+    if x.size == 0 or x.ndim < 2:
+        raise DataError(f"{where}: x has the shape {x.shape}; it must be [n, ...] and not empty")
+    if x.dtype not in (np.uint8, np.int32) and x.dtype.kind != "f":
+        raise DataError(f"{where}: x is {x.dtype}; it must be uint8 images or float features")
+    if x.dtype == np.int32 and x.ndim != 2:
+        raise DataError(
+            f"{where}: x is int32 of shape {list(x.shape)}; words are [n, length], and images uint8"
+        )
+    pictures.require_order(x, where)
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        row = int(np.argwhere(~np.isfinite(x))[0][0])
+        raise DataError(f"{where}: x holds NaN, infinite or huge values, first in sample {row}")
+    if y.ndim != 1 or y.dtype.kind not in "iu":
+        raise DataError(f"{where}: y is {y.dtype} of shape {y.shape}; it must be integers [n]")
+    labels.require_range(y, dataset.num_classes, f"{where}: y")
+    if dataset.owner is not None and dataset.owner.min() < 0:
+        row = int(np.argmin(dataset.owner))
+        raise DataError(f"{where}: not every sample has an owner from 0, first not sample {row}")
 
 
 def cache_entry(module: ModuleType, config: Config) -> Path:
@@ -204,21 +241,8 @@ def embedded(title: str, shape: tuple[int, ...]) -> Dataset:
     """Returns scikit-learn's 1,797 real digits in the shape of the data set they stand in for."""
     digits = plugins.load("data", "digits")
     dataset = digits.load(digits.Config())
-    x = np.repeat(resize(dataset.x, shape[0]), shape[-1], axis=-1)
+    x = np.repeat(pictures.resize(dataset.x, shape[0]), shape[-1], axis=-1)
     return replace(dataset, name=title, x=x, embedded=True)
-
-
-def resize(images: UInt8[np.ndarray, "n H W C"], size: int) -> UInt8[np.ndarray, "n S S C"]:
-    """Returns the images at `size` x `size` pixels, bilinear."""
-    if images.shape[1:3] == (size, size):
-        return images
-    resized = np.empty((len(images), size, size, images.shape[3]), np.uint8)
-    for index, image in enumerate(images):
-        for channel in range(images.shape[3]):
-            plane = Image.fromarray(image[:, :, channel])
-            plane = plane.resize((size, size), Image.Resampling.BILINEAR)
-            resized[index, :, :, channel] = np.asarray(plane)
-    return resized
 
 
 def as_input(x: Shaped[Any, "..."]) -> Float32[Any, "..."]:

@@ -1,29 +1,28 @@
 """A local HuggingFace data set: a folder of parquet or arrow files with images or texts.
 
 Columns are found by their usual names (image, img; text, sentence; label, fine_label) or named.
-Texts become rows of word numbers. Nothing is downloaded. Needs the extra `data` (pyarrow).
+Images are turned as their EXIF says and lie on white where they are transparent; 16-bit grey is
+scaled to 8 bits, animations are refused. Texts become rows of word numbers. Samples without a
+label, text or client are refused. Nothing is downloaded. Needs the extra `data` (pyarrow).
 """
 
-import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int32, Shaped, UInt8
-from PIL import Image
 from pydantic import Field
 
 from jfl.datasets import base
 from jfl.errors import DataError
-from jfl.sources import tables, text
+from jfl.sources import labels, pictures, tables, text
 
 TITLE = "HuggingFace folder"
 SHAPE = None
 _IMAGES, _TEXTS = ("image", "img"), ("text", "sentence", "review", "content")
 _LABELS = ("label", "labels", "fine_label", "target")
-_FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"]
-_MOST_PIXELS = 64 << 20
+_UNLABELLED = "leave those samples out, or name a data.split whose samples have one"
 
 
 class Config(base.OwnData):
@@ -42,6 +41,8 @@ class Config(base.OwnData):
     """Column that says whose each sample is, for partition.name=natural."""
     size: int | None = Field(default=None, ge=8, le=512)
     """Height and width images get as they are decoded; none = all are alike."""
+    channels: Literal[1, 3] | None = None
+    """1 makes images grey, 3 makes them colour; none = all are alike."""
     max_words: int = Field(default=32_000, ge=1)
     """Of texts: words that have a number."""
     max_length: int = Field(default=200, ge=1, le=100_000)
@@ -72,7 +73,7 @@ def load(config: Config) -> base.Dataset:
         raise DataError(f"{place} needs data.label_column; there are: {known}")
     y, num_classes = _classes(table, label, place)
     client = tables.column(table, config.client_column, (), "data.client_column")
-    owner = None if client is None else _numbered(table.column(client).to_pylist())[0]
+    owner = None if client is None else _owners(table, client, place)
     return base.Dataset(
         name=place.resolve().stem,
         x=_samples(table, config, place),
@@ -87,70 +88,80 @@ def load(config: Config) -> base.Dataset:
 def _samples(table: Any, config: Config, place: Path) -> Shaped[np.ndarray, "n ..."]:
     image = tables.column(table, config.image_column, _IMAGES, "data.image_column")
     if image is not None and config.text_column is None:
-        return _images(table.column(image).to_pylist(), config.size, f"{place}: {image}")
+        return _images(table.column(image).to_pylist(), config, f"{place}: {image}")
     name = tables.column(table, config.text_column, _TEXTS, "data.text_column")
     if name is None:
         known = ", ".join(table.column_names)
         raise DataError(f"{place} needs data.image_column or text_column; there are: {known}")
-    texts = [item if isinstance(item, str) else "" for item in table.column(name).to_pylist()]
+    texts = table.column(name).to_pylist()
+    labels.require_all(texts, f"{place}: {name}", "leave those samples out")
+    if not all(isinstance(item, str) for item in texts):
+        raise DataError(f"{place}: {name} holds no texts; name another data.text_column")
     return text.encode(texts, config.max_words, config.max_length)[0]
 
 
-def _numbered(values: list[Any]) -> tuple[Int32[np.ndarray, " n"], int]:
-    known, numbers = np.unique(np.array([str(value) for value in values]), return_inverse=True)
-    return numbers.astype(np.int32), len(known)
+def _owners(table: Any, name: str, place: Path) -> Int32[np.ndarray, " n"]:
+    remedy = "leave those samples out, or say whose they are"
+    return labels.numbered(table.column(name).to_pylist(), f"{place}: {name}", remedy)[0]
 
 
 def _classes(table: Any, name: str, place: Path) -> tuple[Int32[np.ndarray, " n"], int]:
     values = table.column(name).to_pylist()
     if not values:
         raise DataError(f"{place} holds no samples")
+    where = f"{place}: {name}"
     if all(isinstance(value, str) for value in values):
-        return _numbered(values)
+        return labels.numbered(values, where, _UNLABELLED)
+    labels.require_all(values, where, _UNLABELLED)
     if not all(isinstance(value, int) for value in values):
-        raise DataError(f"{place}: {name} holds neither whole numbers nor words")
+        kind = type(next(value for value in values if not isinstance(value, int))).__name__
+        raise DataError(
+            f"{where} holds neither whole numbers nor words, but {kind}s; store the number of "
+            "each sample's class"
+        )
     names = tables.class_names(table, name)
     count = len(names) if names else max(values) + 1
-    if min(values) < 0 or max(values) >= count or count > len(values) + 1_000_000:
-        wrong = min(values) if min(values) < 0 else max(values)
-        raise DataError(
-            f"{place}: {name} holds the label {wrong}, not 0 to {count - 1}; samples without a "
-            "class may be another data.split"
-        )
-    return np.array(values, np.int64).astype(np.int32), count
+    if count > len(values) + 1_000_000:
+        raise DataError(f"{where} holds the label {max(values)}; number the classes from 0 on")
+    y = np.array(values, np.int64)
+    labels.require_range(y, count, where)
+    return y.astype(np.int32), count
 
 
-def _images(items: list[Any], size: int | None, where: str) -> UInt8[np.ndarray, "n H W C"]:
-    mode = ""
-
+def _images(items: list[Any], config: Config, where: str) -> UInt8[np.ndarray, "n H W C"]:
     def decode(number: int) -> UInt8[np.ndarray, "H W C"]:
         item = items[number]
         content = item.get("bytes") if isinstance(item, dict) else item
         if not isinstance(content, bytes):
-            raise DataError(f"{where}: sample {number} holds no bytes of an image")
-        try:
-            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-                if image.width * image.height > _MOST_PIXELS:
-                    raise ValueError(f"{image.width}x{image.height} pixels are too many")
-                wanted = mode or ("L" if image.mode in {"1", "L"} else "RGB")
-                plain = image.convert(wanted)
-        except Exception as error:  # damaged images make Pillow raise a dozen kinds
-            raise DataError(f"{where}: sample {number} cannot be decoded ({error})") from error
-        if size is not None:
-            plain = plain.resize((size, size), Image.Resampling.BILINEAR)
-        pixels = np.asarray(plain)
-        return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
+            raise DataError(f"{where}: {_sample(items, number)} holds no bytes of an image")
+        named = f"{where}: {_sample(items, number)}"
+        return pictures.decode(content, named, channels=config.channels, size=config.size)
 
     first = decode(0)
-    mode = "L" if first.shape[-1] == 1 else "RGB"  # that of the first image, for all
     x = np.empty((len(items), *first.shape), np.uint8)
 
     def place_one(number: int) -> None:
         pixels = decode(number)
+        if pixels.shape[2] != first.shape[2]:
+            grey, colour = (number, 0) if pixels.shape[2] == 1 else (0, number)
+            raise DataError(
+                f"{where}: {_sample(items, grey)} is grey and {_sample(items, colour)} is not; "
+                "set data.channels=3 to make all of them colour, or 1 for grey"
+            )
         if pixels.shape != first.shape:
-            raise DataError(f"{where}: images differ in size; set data.size, such as data.size=64")
+            raise DataError(
+                f"{where}: images differ in size; set data.size, such as data.size=64 "
+                f"({_sample(items, number)} is {pixels.shape[1]}x{pixels.shape[0]}, the first is "
+                f"{first.shape[1]}x{first.shape[0]})"
+            )
         x[number] = pixels
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(place_one, range(len(items))))
     return x
+
+
+def _sample(items: list[Any], number: int) -> str:
+    """Returns the number of a sample, and its file where the table says it."""
+    path = items[number].get("path") if isinstance(items[number], dict) else None
+    return f"sample {number} ({path})" if isinstance(path, str) else f"sample {number}"

@@ -1,6 +1,7 @@
 """Your own data: an .npz file with arrays x (samples) and y (labels 0 to C-1), named by data.dir.
 
-x holds uint8 images [n, H, W, C] or [n, H, W], or float features [n, ...].
+x holds uint8 images [n, height, width, channels], 1 channel (grey) or 3 (RGB), or [n, height,
+width]; or float features [n, ...], which are taken as they are.
 """
 
 import os
@@ -71,32 +72,46 @@ def _read(path: Path) -> tuple[np.ndarray, Int32[np.ndarray, " n"]]:
 
 def _samples(
     x: np.ndarray, path: Path
-) -> UInt8[np.ndarray, "n H W C"] | Float32[np.ndarray, "n ..."]:
+) -> UInt8[np.ndarray, "n ..."] | Float32[np.ndarray, "n ..."]:
     if x.size == 0 or x.ndim < 2:
         raise DataError(f"{path}: x has the shape {x.shape}; it must be [n, ...] and not empty")
     if x.dtype == np.uint8:
-        if x.ndim not in {3, 4}:
-            raise DataError(
-                f"{path}: x is uint8 of shape {x.shape}; images must be [n, H, W] or [n, H, W, C]"
-            )
-        return x if x.ndim == 4 else x[..., np.newaxis]
+        return x[..., np.newaxis] if x.ndim == 3 else x
     if x.dtype.kind != "f":
         raise DataError(f"{path}: x is {x.dtype}; it must be uint8 images or float features")
-    with np.errstate(over="ignore"):  # what overflows becomes inf, and is refused below
-        features = x.astype(np.float32)
-    if not np.isfinite(features).all():
-        row = int(np.argwhere(~np.isfinite(features))[0][0])
-        raise DataError(f"{path}: x holds NaN, infinite or huge values, first in sample {row}")
-    return features
+    with np.errstate(over="ignore"):  # what overflows becomes inf, and is refused later
+        return x.astype(np.float32)
 
 
 def _labels(y: np.ndarray, path: Path) -> Int32[np.ndarray, " n"]:
     if y.ndim != 1 or y.dtype.kind not in "iu":
-        raise DataError(f"{path}: y is {y.dtype} of shape {y.shape}; it must be integers [n]")
-    if y.size and (y.min() < 0 or y.max() >= y.size):
-        wrong = y.min() if y.min() < 0 else y.max()
         raise DataError(
-            f"{path}: y holds the label {wrong}; number the classes 0 to C-1, "
-            f"with fewer classes than the {y.size} samples"
+            f"{path}: y is {y.dtype} of shape {y.shape}; it must be integers [n]{_remedy(y)}"
+        )
+    wrong = np.flatnonzero((y < 0) | (y >= y.size))
+    if len(wrong):
+        raise DataError(
+            f"{path}: y holds the label {y[wrong[0]]}, first in sample {wrong[0]} and in "
+            f"{len(wrong)} of {y.size}; number the classes 0 to C-1, with fewer classes than "
+            "samples, and leave out samples without a class"
         )
     return y.astype(np.int32)
+
+
+def _remedy(y: np.ndarray) -> str:
+    """Returns how labels of a usual other form become integers, where that is plain."""
+    if y.ndim == 2 and y.dtype.kind in "biuf":
+        return ", as in y[:, 0]" if y.shape[1] == 1 else ", as in y.argmax(axis=1) of one-hot ones"
+    if y.dtype.kind == "U":
+        return ', as in numpy.unique(y, return_inverse=True)[1].astype("int32")'
+    if y.dtype.kind == "f" and np.isnan(y).any():
+        missing = np.flatnonzero(np.isnan(y))
+        return (
+            f"; {len(missing)} of {y.size} are NaN, first that of sample {missing[0]}: leave "
+            "those samples out"
+        )
+    return ', as in y.astype("int32")' if y.dtype.kind == "b" or _whole(y) else ""
+
+
+def _whole(y: np.ndarray) -> bool:
+    return y.dtype.kind == "f" and bool((y == np.rint(y)).all())

@@ -17,7 +17,7 @@ from jaxtyping import Float32, Int32
 
 from jfl.datasets import base
 from jfl.errors import DataError
-from jfl.sources import archives, pickles
+from jfl.sources import archives, pickles, pictures
 
 TITLE = "PFLlib folder"
 SHAPE = None
@@ -78,9 +78,10 @@ def _numbers(path: Path) -> tuple[int, int]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         clients, classes = content["num_clients"], content["num_classes"]
-        if not 1 <= int(clients) <= 1_000_000 or not 1 <= int(classes) <= 1_000_000:
-            raise ValueError(f"num_clients={clients}, num_classes={classes}")
-        return int(clients), int(classes)
+        for count in (clients, classes):
+            if type(count) is not int or not 1 <= count <= 1_000_000:
+                raise ValueError(f"num_clients={clients}, num_classes={classes}")
+        return clients, classes
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is no config.json of PFLlib ({error!r})") from error
 
@@ -101,6 +102,11 @@ def _client(
     if y.size and (y.min() < 0 or y.max() >= num_classes):
         wrong = y.min() if y.min() < 0 else y.max()
         raise DataError(f"{path} holds the label {wrong}; labels must be 0 to {num_classes - 1}")
+    if x.ndim == 4 and pictures.channels_last(x.shape):
+        raise DataError(
+            f"{path} holds x of shape {list(x.shape)}, as [n, height, width, channels]; PFLlib "
+            "stores [n, channels, height, width], as in x.transpose(0, 3, 1, 2)"
+        )
     samples = x.astype(np.float32)
     if not np.isfinite(samples).all():
         raise DataError(f"{path} holds NaN or infinite values")

@@ -14,6 +14,7 @@ from jaxtyping import Int32, UInt8
 
 from jfl.datasets import base
 from jfl.errors import DataError
+from jfl.sources import labels
 
 TITLE = "TFDS"
 SHAPE = None
@@ -67,8 +68,8 @@ def load(config: Config) -> base.Dataset:
         builder: Any = tfds.builder_from_directory(place)
         splits = [config.split] if config.split else sorted(builder.info.splits)
         parts = [builder.as_data_source(split) for split in splits]
-        x, y = _samples([sample for part in parts for sample in part], place)
         names = builder.info.features["label"].num_classes
+        x, y = _samples([sample for part in parts for sample in part], names, place)
     except DataError:
         raise
     except Exception as error:  # tfds raises whatever its parts raise
@@ -77,8 +78,6 @@ def load(config: Config) -> base.Dataset:
             f"{place} cannot be read ({reason}); it must hold array_record files of labelled "
             "images, as tensorflow_datasets.data_source prepares them"
         ) from error
-    if len(y) == 0 or y.min() < 0 or y.max() >= names:
-        raise DataError(f"{place}: not all samples have a label; name another data.split")
     return base.Dataset(
         name=f"{TITLE} {config.builder}",
         x=x,
@@ -99,11 +98,17 @@ def _version(folder: Path) -> list[int]:
 
 
 def _samples(
-    samples: list[dict[str, Any]], place: Path
+    samples: list[dict[str, Any]], names: int, place: Path
 ) -> tuple[UInt8[np.ndarray, "n H W C"], Int32[np.ndarray, " n"]]:
     images = [sample["image"] for sample in samples]
     if len({image.shape for image in images}) > 1:
         raise DataError(
             f"{place} holds images of different sizes; resize them, or use data.name=hf"
         )
-    return np.stack(images).astype(np.uint8), np.array([s["label"] for s in samples], np.int32)
+    x, y = np.stack(images), np.array([sample["label"] for sample in samples])
+    if x.dtype != np.uint8:
+        raise DataError(f"{place} holds images of {x.dtype}; they must be uint8, 0 to 255")
+    if y.dtype.kind not in "iu" or y.ndim != 1:
+        raise DataError(f"{place} holds labels of {y.dtype}, not one class for each sample")
+    labels.require_range(y, names, f"{place}: label")
+    return x, y.astype(np.int32)

@@ -6,7 +6,6 @@ own test part. Greyscale photographs become RGB.
 Source: Stanford CS231N, "Tiny ImageNet Visual Recognition Challenge", 2015.
 """
 
-import io
 import os
 import re
 import zipfile
@@ -18,10 +17,10 @@ from typing import IO, Literal
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from jfl.datasets import base
 from jfl.errors import DataError
+from jfl.sources import pictures
 from jfl.sources.download import File
 
 TITLE = "Tiny-ImageNet"
@@ -137,12 +136,14 @@ def _pixels(name: str, opener: Opener, place: Path) -> UInt8[np.ndarray, "64 64 
     try:
         with opener(name) as file:
             content = file.read(_MAX_BYTES)
-        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
-            if image.size == SHAPE[:2]:
-                return np.asarray(image.convert("RGB"))
-            size = image.size
-    except Exception as error:  # damaged files make Pillow and zipfile raise a dozen kinds
+        pixels = pictures.decode(content, f"{place}: {name}", formats=("JPEG",), channels=3)
+    except DataError as error:
+        raise DataError(f"{error}; unpack {_FOLDER}.zip again") from error
+    except Exception as error:  # damaged archives make zipfile raise a dozen kinds
         raise DataError(
             f"{place}: {name} cannot be decoded ({error}); unpack {_FOLDER}.zip again"
         ) from error
-    raise DataError(f"{place}: {name} is {size[0]}x{size[1]} pixels; it must be 64x64")
+    if pixels.shape != SHAPE:
+        height, width = pixels.shape[:2]
+        raise DataError(f"{place}: {name} is {width}x{height} pixels; it must be 64x64")
+    return pixels

@@ -80,7 +80,7 @@ class Partition:
         try:
             content = json.loads(text)
             parts = {
-                part: [np.array(rows, np.int64).reshape(len(rows)) for rows in content[part]]
+                part: [_numbers(rows) for rows in content[part]]
                 for part in ("train", "valid", "test")
             }
             if len({len(rows) for rows in parts.values()}) > 1:
@@ -90,6 +90,13 @@ class Partition:
             raise DataError(
                 f"the stored partition is damaged ({error}); start a new run"
             ) from error
+
+
+def _numbers(rows: list[int]) -> Int[np.ndarray, " rows"]:
+    wrong = next((row for row in rows if type(row) is not int), None)
+    if wrong is not None:  # which NumPy would round
+        raise ValueError(f"{wrong!r} is no number of a sample")
+    return np.array(rows, np.int64).reshape(len(rows))
 
 
 def partition(

@@ -53,6 +53,9 @@ def read(place: Path, splits: list[str] | None) -> Any:
             raise DataError(f"{path} cannot be read ({reason}); download it again") from error
         if tables[-1].column_names != tables[0].column_names:
             raise DataError(f"{path} has other columns than {chosen[0].name}")
+        for other, table in zip(chosen, tables[:-1], strict=False):
+            if table.num_rows and table.equals(tables[-1]):
+                raise DataError(f"{path} holds the same samples as {other.name}; take one away")
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:

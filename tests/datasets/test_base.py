@@ -70,18 +70,6 @@ def test_fingerprint_covers_samples_labels_and_shape():
     assert len({dataset.sha256, *(other.sha256 for other in others)}) == 4
 
 
-def test_resize_interpolates_between_pixels():
-    image = np.zeros((1, 8, 8, 2), np.uint8)
-    image[0, :, 4:, 1] = 200
-    resized = base.resize(image, 16)
-
-    assert resized.shape == (1, 16, 16, 2)
-    assert (resized[..., 0] == 0).all()
-    assert resized[0, 5, :, 1].tolist() == [0] * 7 + [50, 150] + [200] * 7
-    assert base.resize(resized, 16) is resized
-    assert base.resize(np.zeros((2, 8, 9, 1), np.uint8), 8).shape == (2, 8, 8, 1)
-
-
 def test_one_scaling_for_numpy_and_for_jit():
     pixels = np.arange(256, dtype=np.uint8)
     scaled = base.as_input(pixels)

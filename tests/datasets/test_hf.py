@@ -1,5 +1,7 @@
 import io
 import json
+import math
+import re
 import sys
 
 import numpy as np
@@ -88,10 +90,10 @@ def test_named_columns_words_as_classes_and_clients(tmp_path):
 
 
 def test_grey_images_of_many_sizes(tmp_path):
-    images = [PIXELS[0, :, :, 0], PIXELS[1, :, :6, 0], PIXELS[2]]
+    images = [PIXELS[0, :, :, 0], PIXELS[1, :, :6, 0], PIXELS[2, :, :, 1]]
     write(tmp_path / "a.parquet", table(images, [0, 1, 1]))
 
-    with pytest.raises(DataError, match=r"images differ in size; set data\.size"):
+    with pytest.raises(DataError, match=r"differ in size; set data\.size.*\(sample 1 .* is 6x9, "):
         base.load(Config(dir=str(tmp_path)), seed=0)
     dataset = base.load(Config(dir=str(tmp_path), size=8), seed=0)
     assert dataset.x.shape == (3, 8, 8, 1)
@@ -99,9 +101,25 @@ def test_grey_images_of_many_sizes(tmp_path):
     np.testing.assert_array_equal(dataset.x[1, :, :, 0], np.asarray(wanted))
 
 
+@pytest.mark.parametrize("first_grey", [True, False])
+def test_grey_and_colour_in_one_set_are_told_apart(tmp_path, first_grey):
+    grey, colour = Image.fromarray(PIXELS[0, :, :, 0]), Image.fromarray(PIXELS[1])
+    images = [grey, grey, colour] if first_grey else [colour, colour, grey]
+    write(tmp_path / "a.parquet", table([np.asarray(image) for image in images], [0, 1, 1]))
+
+    which = "0 (a.png) is grey and sample 2" if first_grey else "2 (a.png) is grey and sample 0"
+    with pytest.raises(DataError, match=re.escape(which) + r".*; set data\.channels=3"):
+        base.load(Config(dir=str(tmp_path)), seed=0)
+    for channels, mode in ((1, "L"), (3, "RGB")):
+        dataset = base.load(Config(dir=str(tmp_path), channels=channels), seed=0)
+        assert dataset.x.shape == (3, 9, 8, channels)
+        for pixels, image in zip(dataset.x, images, strict=True):
+            np.testing.assert_array_equal(pixels.squeeze(), np.asarray(image.convert(mode)))
+
+
 def test_texts(tmp_path):
     write(
-        tmp_path / "train.parquet", pa.table({"text": ["b b a", None, "a c b"], "label": [0, 1, 1]})
+        tmp_path / "train.parquet", pa.table({"text": ["b b a", "!", "a c b"], "label": [0, 1, 1]})
     )
     dataset = base.load(Config(dir=str(tmp_path), max_length=4, max_words=2), seed=0)
 
@@ -116,7 +134,27 @@ def test_texts(tmp_path):
         ({"text": ["a"], "label": [0]}, {"label_column": "y"}, "label_column=y is no column"),
         ({"text": ["a"], "label": [0]}, {"client_column": "y"}, "client_column=y is no column"),
         ({"text": ["a", "b"], "label": [0, -1]}, {}, "holds the label -1, .*data.split"),
-        ({"text": ["a"], "label": [0.5]}, {}, "neither whole numbers nor words"),
+        ({"text": ["a"], "label": [0.5]}, {}, "neither whole numbers nor words, but floats"),
+        ({"text": ["a"], "label": [[0, 1]]}, {}, "neither whole numbers nor words, but lists"),
+        *(
+            ({"text": list("abcd"), "label": y}, {}, f"label is missing in {missing}; .*data.split")
+            for y, missing in (
+                ([0, None, 1, None], "2 of 4 samples, first in sample 1"),
+                (["a", "b", "a", None], "1 of 4 samples, first in sample 3"),
+                ([0.0, math.nan, 1.0, 1.0], "1 of 4 samples, first in sample 1"),
+                (["a", "", " ", "b"], "2 of 4 samples, first in sample 1"),
+            )
+        ),
+        ({"text": ["a", "b"], "label": ["x", "x "]}, {}, "label holds 'x' and 'x '; make them one"),
+        ({"text": ["a", None], "label": [0, 1]}, {}, "text is missing in 1 of 2 .* sample 1;"),
+        ({"text": [1, 2], "label": [0, 1]}, {}, "text holds no texts"),
+        *(
+            ({"text": ["a", "b"], "label": [0, 1], "who": who}, {"client_column": "who"},
+             "who is missing in 1 of 2 samples, first in sample 1; leave")
+            for who in ([7, None], ["a", None], ["a", " "], [1.0, math.nan])
+        ),
+        ({"text": ["a", "b"], "label": [0, 1], "who": ["a", "a "]}, {"client_column": "who"},
+         "who holds 'a' and 'a '"),
         ({"text": pa.array([], "string"), "label": pa.array([], "int64")}, {}, "no samples"),
         ({"image": [b"junk"], "label": [0]}, {}, "sample 0 cannot be decoded"),
         ({"image": [png(PIXELS[0])[:200]], "label": [0]}, {}, "sample 0 cannot be decoded"),
@@ -148,6 +186,14 @@ def test_damaged_and_unlike_files(tmp_path):
         base.load(Config(dir=str(tmp_path)), seed=0)
     (tmp_path / "zeta.arrow").write_bytes(b"junk")
     with pytest.raises(DataError, match=r"zeta\.arrow cannot be read"):
+        base.load(Config(dir=str(tmp_path)), seed=0)
+
+
+def test_samples_are_not_read_twice(tmp_path):
+    write(tmp_path / "train-00000-of-00001.parquet", table(PIXELS, [0] * 6))
+    write(tmp_path / "train" / "data-00000-of-00001.arrow", table(PIXELS, [0] * 6))
+
+    with pytest.raises(DataError, match=r"holds the same samples as \S+; take one away"):
         base.load(Config(dir=str(tmp_path)), seed=0)
 
 

@@ -1,5 +1,6 @@
 import contextlib
 import io
+import math
 
 import numpy as np
 import pytest
@@ -47,6 +48,26 @@ def test_features_become_float32(tmp_path, dtype):
     assert dataset.x.dtype == np.float32
 
 
+BEHIND = r"as \[n, channels, height, width\]; transpose it to .*x\.transpose\(0, 2, 3, 1\)"
+SHAPES = [
+    *((dtype, shape, BEHIND)
+      for dtype in ("u1", "f4", "f8")
+      for shape in ((3, 32, 32), (1, 28, 28), (4, 32, 32), (3, 32, 48), (1, 48, 16))),
+    *(("u1", shape, BEHIND) for shape in ((13, 32, 32), (3, 2, 2), (1, 8, 90), (4, 6, 5))),
+    *(("u1", shape, "which may be") for shape in ((3, 3, 3), (3, 32, 3), (1, 28, 1), (3, 9, 1))),
+    ("u1", (32, 32, 4), r"1 channel \(grey\) or 3 \(RGB\): leave out alpha, as in x\[..., :3\]"),
+    ("u1", (32, 32, 2), "give other channels as float32"),
+    ("u1", (9, 8, 7), "give other channels as float32"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "shape", [(8, 8, 13), (1, 128, 9), (1, 128, 3), (3, 3, 3), (3, 4), (28, 28, 28), (32, 32, 4)]
+)
+def test_floats_of_any_other_shape_are_features(tmp_path, shape):
+    assert load(tmp_path / "a.npz", x=np.zeros((6, *shape)), y=LABELS).input_shape == shape
+
+
 def with_value(value):
     features = np.zeros((6, 4))
     features[3, 2] = value
@@ -57,22 +78,27 @@ def with_value(value):
     ("x", "y", "expected"),
     [
         (IMAGES[:5], LABELS, "5 samples in x but 6 labels in y"),
+        *((np.zeros((6, *shape), dtype), LABELS, expected) for dtype, shape, expected in SHAPES),
         (IMAGES.astype(object), LABELS, "not a readable"),
         (IMAGES, LABELS.astype(object), "not a readable"),
         (IMAGES.astype(np.int32), LABELS, "x is int32; it must be uint8 images or float"),
         (IMAGES > 3, LABELS, "x is bool"),
         (IMAGES.astype(np.complex64), LABELS, "x is complex64"),
         (IMAGES[:, 0, 0], LABELS, "x is uint8 of shape"),
-        (IMAGES[None], LABELS, "x is uint8 of shape"),
+        (IMAGES[:, None], LABELS, "x is uint8 of shape"),
         (np.zeros(6), LABELS, r"x has the shape \(6,\)"),
         (np.zeros((0, 4)), LABELS[:0], "not empty"),
         (with_value(np.nan), LABELS, "first in sample 3"),
         (with_value(-np.inf), LABELS, "first in sample 3"),
         (with_value(1e300), LABELS, "first in sample 3"),
-        (IMAGES, LABELS.astype(float), "y is float64"),
-        (IMAGES, LABELS > 0, "y is bool"),
-        (IMAGES, LABELS[:, None], r"of shape \(6, 1\)"),
-        (IMAGES, LABELS - 1, "the label -1"),
+        (IMAGES, LABELS.astype(float), r'y is float64 .*, as in y.astype\("int32"\)$'),
+        (IMAGES, LABELS / 2, r"y is float64 .* integers \[n\]$"),
+        (IMAGES, [0, math.nan, 1, 0, math.nan, 1], "; 2 of 6 are NaN, first that of sample 1: "),
+        (IMAGES, LABELS > 0, r'y is bool .*, as in y.astype\("int32"\)$'),
+        (IMAGES, LABELS[:, None], r"of shape \(6, 1\).*, as in y\[:, 0\]$"),
+        (IMAGES, np.eye(3)[LABELS], r"of shape \(6, 3\).*, as in y.argmax\(axis=1\)"),
+        (IMAGES, list("abcabc"), r"y is <U1 .*, as in numpy.unique\(y"),
+        (IMAGES, LABELS - 1, "the label -1, first in sample 0 and in 2 of 6; number the classes 0"),
         (IMAGES, LABELS + 2**40, "the label 109951162777"),
         (IMAGES, np.full(6, 2**64 - 1, np.uint64), "the label 18446744073709551615"),
     ],

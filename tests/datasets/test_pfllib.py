@@ -75,6 +75,17 @@ def test_a_federation_of_pfllibs_clients_trains(clients, tmp_path):
     assert prepared.samples.x.shape == (67, 8, 9, 3)
 
 
+def test_sensors_are_no_pictures(tmp_path):
+    """PFLlib's HAR: nine channels of 128 steps, one row high."""
+    parts = {
+        part: [{"x": RNG.normal(size=(n, 9, 1, 128)), "y": RNG.integers(0, 5, n)} for n in sizes]
+        for part, sizes in SIZES.items()
+    }
+    write(tmp_path, parts)
+
+    assert base.load(Config(dir=str(tmp_path)), seed=0).input_shape == (1, 128, 9)
+
+
 def test_the_fingerprint_covers_whose_samples_are(clients, tmp_path):
     write(tmp_path / "a", clients)
     clients["train"][:2], clients["test"][:2] = clients["train"][1::-1], clients["test"][1::-1]
@@ -103,6 +114,7 @@ def test_a_class_that_would_execute_is_refused(clients, tmp_path):
         ("x", [[1, 2], [3]], "holds no x with one array"),
         ("x", np.full((4, 3, 8, 9), np.nan, np.float32), "NaN"),
         ("x", np.zeros((4, 1, 8, 9), np.float32), "different shapes"),
+        ("x", np.zeros((4, 8, 9, 3), np.float32), r"\[4, 8, 9, 3\], as .*x\.transpose\(0, 3, 1, 2"),
         ("y", np.array([0, 1, 2, 5]), "holds the label 5; labels must be 0 to 4"),
         ("y", np.array([0, 1, 2, -1]), "holds the label -1"),
         ("y", np.zeros(3, np.int64), "one class for each of the 4 samples"),
@@ -124,7 +136,10 @@ def test_incomplete_folders(clients, tmp_path):
     write(tmp_path, clients, num_clients=4)
     with pytest.raises(DataError, match=r"train.3\.npz is absent"):
         base.load(Config(dir=str(tmp_path)), seed=0)
-    for wrong in ({"num_clients": None}, {"num_classes": "x"}, {"num_clients": 0}):
+    for wrong in (
+        {"num_clients": None}, {"num_classes": "x"}, {"num_clients": 0}, {"num_clients": 2.5},
+        {"num_classes": True},
+    ):  # fmt: skip
         write(tmp_path, clients, **wrong)
         with pytest.raises(DataError, match=r"is no config\.json of PFLlib"):
             base.load(Config(dir=str(tmp_path)), seed=0)

@@ -40,13 +40,13 @@ def example(pixels: np.ndarray, label: int) -> bytes:
     return field(1, b"".join(entries))
 
 
-def write(root, version="1.0.0", pixels=PIXELS, name="tiny"):
+def write(root, version="1.0.0", pixels=PIXELS, name="tiny", labelled=LABELS, kind="uint8"):
     from array_record.python import array_record_module
 
     folder = root / name / version
     folder.mkdir(parents=True)
     core = "tensorflow_datasets.core.features"
-    image = {"shape": {"dimensions": ["-1", "-1", "3"]}, "dtype": "uint8", "encodingFormat": "png"}
+    image = {"shape": {"dimensions": ["-1", "-1", "3"]}, "dtype": kind, "encodingFormat": "png"}
     features = {
         "image": {"pythonClassName": f"{core}.image_feature.Image", "image": image},
         "label": {
@@ -60,7 +60,7 @@ def write(root, version="1.0.0", pixels=PIXELS, name="tiny"):
     }
     (folder / "features.json").write_text(json.dumps(about))
     splits, start = [], 0
-    for split, labels in LABELS.items():
+    for split, labels in labelled.items():
         path = folder / f"{name}-{split}.array_record-00000-of-00001"
         writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
         for label in labels:
@@ -102,6 +102,18 @@ def test_absent_names_the_extra_that_prepares(tmp_path):
         base.load(Config(dir=str(tmp_path), builder="cifar10"), seed=0)
     with pytest.raises(DataError, match=r"data\.builder=cifar10"):
         base.load(Config(dir=str(tmp_path)), seed=0)
+
+
+def test_samples_without_a_class_and_deep_pixels(tmp_path):
+    write(tmp_path, labelled={"train": [2, 0, 4], "test": [1, 5]})
+    config = Config(dir=str(tmp_path), builder="tiny")
+    with pytest.raises(
+        DataError, match=r"label 5, not 0 to 3, in 2 of 5 samples, first in sample 1"
+    ):
+        base.load(config, seed=0)
+    write(tmp_path, "2.0.0", pixels=PIXELS[..., 0].astype(np.uint16) * 257, kind="uint16")
+    with pytest.raises(DataError, match=r"uint16"):
+        base.load(config, seed=0)
 
 
 def test_damaged_copies(tmp_path, monkeypatch):
