@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -73,3 +73,24 @@ def _named(run: Path) -> int:
     """Returns the process a held folder names; 0 in the instant before it is written."""
     text = (run / FILE).read_text(encoding="ascii").strip()
     return int(text) if text.isdecimal() else 0
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keeps a file to this process while it is read and replaced; waits for others that do so.
+
+    Where it cannot be locked, as on some file systems of networks, it is only read and replaced.
+    """
+    while True:
+        try:
+            file = path.open("rb")
+        except OSError:
+            break
+        with file:
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+            # who waited holds what the other has replaced
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                yield
+                return
+    yield

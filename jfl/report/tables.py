@@ -151,7 +151,7 @@ def grid_table(title: str, grid: Grid, room: int) -> Group:
     for place, name in enumerate(grid.header):
         justify = "left" if place < grid.named - 1 else "right"
         table.add_column(name.replace(" (", "\n("), justify=justify, overflow="fold")
-    for cells, best in zip(grid.rows, grid.best(), strict=True):
+    for cells, best in zip(grid.rows, grid.best, strict=True):
         pairs = zip(cells, best, strict=True)
         shown = [Text(c.replace(" ± ", apart), style="bold" if b else "") for c, b in pairs]
         table.add_row(*shown)

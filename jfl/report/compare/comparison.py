@@ -2,13 +2,13 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jfl.errors import UsageError
 from jfl.plugins import nearest
 from jfl.report.compare import measures
-from jfl.report.compare.groups import METHOD, differing, full_key, grouped, method_order, short_name
+from jfl.report.compare.groups import METHOD, differing, grouped, material, method_order
 from jfl.report.compare.results import Result
 
 
@@ -29,6 +29,13 @@ class Row:
     """Values of the settings that tell it from other rows, by dotted key; the method among them."""
     seeds: list[int]
     values: dict[str, Spread]
+    members: list[Result] = field(default_factory=list)
+    """What it is the mean of."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its members have in common: their experiment but for the seed."""
+        return self.names | {key: v for m in self.members for key, v in material(m).items()}
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -57,22 +64,18 @@ def columns_of(results: Sequence[Result], wanted: Sequence[str]) -> list[str]:
     """Returns the metrics to show: those wanted, or the usual ones that there are.
 
     Raises:
-        UsageError: one of them is not a metric, or no result has it.
+        UsageError: one of them is not a metric, or no result has it or any.
     """
-    there = [key for result in results for key in result.metrics]
+    there = list(dict.fromkeys(key for result in results for key in result.metrics))
     if wanted:
-        return [measures.require(name, there) for name in wanted]
-    return [name for name in measures.DEFAULT if name in there]
-
-
-def keys_in(results: Sequence[Result], headings: Sequence[str]) -> list[str]:
-    """Returns the keys that headings of a table name; one that no result has stays as it is.
-
-    Raises:
-        UsageError: a heading may be several settings.
-    """
-    known = {name for r in results for key in r.settings for name in (key, short_name(key))}
-    return [full_key(name, results) if name in known else name for name in headings]
+        return [measures.require(name, there) for name in dict.fromkeys(wanted)]
+    usual = [name for name in measures.DEFAULT if name in there]
+    if not usual:
+        raise UsageError(
+            f"these runs have none of {', '.join(measures.DEFAULT)}, so choose with --columns; "
+            f"there are: {', '.join(there) or 'no metrics'}"
+        )
+    return usual
 
 
 def keys_of(results: Sequence[Result], by: Sequence[str], columns: Sequence[str]) -> list[str]:
@@ -92,7 +95,8 @@ def rows(results: Sequence[Result], keys: Sequence[str], columns: Sequence[str])
     """Returns a row for each group of results that differ only in their seed.
 
     Raises:
-        UsageError: some differ in more than that, or were measured on different strangers.
+        UsageError: some differ in more than that, are of one seed, or were measured on different
+            strangers.
     """
     remedy = "name them in --by, or choose with --where key=value"
     made = []
@@ -108,5 +112,5 @@ def rows(results: Sequence[Result], keys: Sequence[str], columns: Sequence[str])
             for column in columns
             if (found := [m.metrics[column] for m in members if column in m.metrics])
         }
-        made.append(Row(names, sorted(member.seed for member in members), values))
+        made.append(Row(names, sorted(member.seed for member in members), values, members))
     return made

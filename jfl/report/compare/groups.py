@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from jfl.config import parse_yaml
 from jfl.errors import UsageError
 from jfl.plugins import nearest
-from jfl.report.compare.results import Result, RunResults
+from jfl.report.compare.results import Result, RunResults, setting
 from jfl.report.evaluations import BASE, SCALED
 
 METHOD = "method"
@@ -24,11 +24,12 @@ ItemT = TypeVar("ItemT", bound=Item)
 
 def material(item: Item) -> dict[str, Any]:
     """Returns the settings that make an experiment, without the seed and the machine."""
-    return {
-        key: value
-        for key, value in item.settings.items()
-        if not any(key == o or (o.endswith(".") and key.startswith(o)) for o in _IMMATERIAL)
-    }
+    return {key: value for key, value in item.settings.items() if is_material(key)}
+
+
+def is_material(key: str) -> bool:
+    """Tells whether a setting makes another experiment."""
+    return not any(key == o or (o.endswith(".") and key.startswith(o)) for o in _IMMATERIAL)
 
 
 def differing(items: Iterable[Item]) -> list[str]:
@@ -78,7 +79,7 @@ def filtered(items: Sequence[ItemT], where: Sequence[str]) -> list[ItemT]:
         name, equals, text = word.partition("=")
         if not equals:
             raise UsageError(f"--where {word} is not key=value, as in --where algorithm=fedavg")
-        key, value = full_key(name, items), parse_yaml(text, f"--where {name}")
+        key, value = full_key(name, items), setting(parse_yaml(text, f"--where {name}"))
         kept = [item for item in kept if key in item.settings and item.settings[key] == value]
         if not kept:
             there = sorted({str(item.settings[key]) for item in items if key in item.settings})
@@ -92,7 +93,7 @@ def grouped(
     """Returns the items with equal values of some keys together, in the order of those values.
 
     Raises:
-        UsageError: items in one group differ in more than their seed.
+        UsageError: items in one group differ in more than their seed, or not even in that.
     """
     groups: dict[str, tuple[dict[str, Any], list[ItemT]]] = {}
     for item in items:
@@ -108,10 +109,24 @@ def grouped(
                 f"the runs of {which or 'one group'} differ in {', '.join(mixed)}, so their mean "
                 f"says nothing; {remedy}"
             )
-    return sorted(groups.values(), key=lambda group: [_order(*pair) for pair in group[0].items()])
+        _require_once(members)
+    return sorted(groups.values(), key=lambda group: [order(*pair) for pair in group[0].items()])
 
 
-def _order(key: str, value: Any) -> tuple[int, float, str]:
+def _require_once(members: Iterable[Item]) -> None:
+    """Refuses to count a seed twice, as of a run and of its twin by an older jfl."""
+    first: dict[int, Item] = {}
+    for member in members:
+        other = first.setdefault(member.seed, member)
+        if other is not member:
+            raise UsageError(
+                f"{other.run} and {member.run} have the same seed {member.seed} and differ in no "
+                "setting that both have, so that seed would count twice; leave one of them out"
+            )
+
+
+def order(key: str, value: Any) -> tuple[int, float, str]:
+    """Returns where the value of a setting stands among others: numbers, words, none."""
     if key == METHOD:
         return method_order(value)
     if isinstance(value, int | float) and not isinstance(value, bool):

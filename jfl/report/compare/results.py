@@ -4,9 +4,9 @@ Files are `config.yaml`, `journal.jsonl`, `result.json` and what `jfl eval` keep
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from jfl import config
 from jfl.errors import UsageError
 from jfl.report.compare.measures import known
 from jfl.report.evaluations import BASE, FOLDER, methods
-from jfl.report.journal import Journal
+from jfl.report.journal import Journal, read_json
 
 WHICH = {
     "last": "last",
@@ -22,6 +22,9 @@ WHICH = {
     "best-test": "best on test data: optimistic, not for papers",
 }
 """The rounds that can be asked for, and what they are called wherever they are shown."""
+
+LARGEST = 1e100
+"""Of the values of metrics; float32 holds less."""
 
 Metrics = dict[str, float]
 
@@ -54,6 +57,11 @@ class RunResults:
     """By method, in the rounds that `jfl eval` measured."""
     strangers: dict[int, str]
     """What `jfl eval --ood` showed in those rounds."""
+
+    @property
+    def run(self) -> str:
+        """Where it is."""
+        return str(self.folder)
 
     @property
     def seed(self) -> int:
@@ -95,7 +103,9 @@ class RunResults:
     def results(self, which: str) -> list[Result]:
         """Returns what each method reached in the round that `which` names."""
         number = self.chosen(which)
-        settings = self.settings | {"ood": self.strangers.get(number)}
+        # a run may have been stopped early, or gone on after its rounds were lowered
+        rounds = number if which == "last" else self.done
+        settings = self.settings | {"rounds": rounds, "ood": self.strangers.get(number)}
         return [
             Result(str(self.folder), self.seed, settings, method, number, metrics)
             for method, metrics in self.methods(number).items()
@@ -145,14 +155,47 @@ def _settings(folder: Path) -> dict[str, Any]:
         content = config.parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read ({error}); leave that run out") from error
-    found = config.flat(content) if isinstance(content, dict) else {}
-    flat = {key: json.dumps(v) if isinstance(v, list) else v for key, v in found.items()}
+    about = read_json(folder / "environment.json")
+    flat = settings(content if isinstance(content, dict) else {}, about)
     for key, kind in (("seed", int), ("rounds", int), ("algorithm.name", str)):
         if not isinstance(flat.get(key), kind):
             raise UsageError(
                 f"{folder} is not a run of jfl: its config.yaml has no {key}; leave it out"
             )
     return flat
+
+
+def settings(content: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a run by dotted key, and what tells its data from others.
+
+    Two files may both be called `npz`: of data of one's own the fingerprint counts, wherever they
+    lie. With a limit every seed draws its own samples.
+
+    Args:
+        content: of its config.yaml.
+        environment: of its environment.json.
+    """
+    found = {str(key): setting(value) for key, value in config.flat(dict(content)).items()}
+    data = environment.get("data")
+    sha256 = data.get("sha256") if isinstance(data, Mapping) else None
+    own = found.get("data.dir") is not None and found.get("data.limit") is None
+    return found | ({"data.sha256": sha256[:8]} if own and isinstance(sha256, str) else {})
+
+
+def setting(value: Any) -> str | int | float | None:
+    """Returns the value of a setting as one that compares and that JSON can hold; a list as text.
+
+    Only what jfl never wrote is changed: numbers that are none or of many digits become text.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, list):
+        return json.dumps([setting(item) for item in value])
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return hex(value)
+    if value is None or isinstance(value, int) or (isinstance(value, float) and isfinite(value)):
+        return value
+    return str(value)
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -193,8 +236,7 @@ def _metrics(said: Mapping[str, Any]) -> Metrics:
     return {
         key: float(value)
         for key, value in named.items()
-        if known(key)
-        and isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
+        if known(key) and isinstance(value, int | float) and not isinstance(value, bool)
+        # false for nan, too; means of larger ones overflow
+        if abs(value) <= LARGEST
     }

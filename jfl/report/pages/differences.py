@@ -1,9 +1,10 @@
 """What runs differ in, and what to call each of them beside the others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jfl.report.compare import problem, results
 from jfl.report.run_files import RunFiles
 
 ABSENT = "-"
@@ -21,6 +22,16 @@ class Named:
     place: str
     """Its place on the page."""
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its settings by dotted key."""
+        return results.settings(self.files.config, self.files.environment)
+
+    @property
+    def problem(self) -> Hashable:
+        """What is equal for runs that compare: whose clients own the same, with the same seed."""
+        return problem.same(self.settings), self.settings.get("seed")
+
 
 def settings(runs: Sequence[RunFiles]) -> dict[str, list[str]]:
     """Returns the settings in which runs differ, with one value a run; - where it has none.
@@ -36,8 +47,10 @@ def settings(runs: Sequence[RunFiles]) -> dict[str, list[str]]:
 
 def named(runs: Sequence[RunFiles], differs: Mapping[str, Sequence[str]]) -> list[Named]:
     """Returns each run with a name that tells it from the others."""
-    common = set.intersection(*(set(_flat(run.config)) for run in runs))
-    given = [name for name in differs if name in common and name != "name"]
+    flat = [_flat(run.config) for run in runs]
+    # of what only some have, as settings of one algorithm, that in which those differ
+    known = {name: {f[name] for f in flat if name in f} for f in flat for name in f}
+    given = [n for n in differs if n != "name" and len(known.get(n, ())) > 1]
     # what is compared first, what is repeated last
     given.sort(key=lambda name: (name == "seed", not name.startswith("algorithm.")))
     folders = [_folder(run) for run in runs]
@@ -58,6 +71,8 @@ def _label(names: Sequence[str], differs: Mapping[str, Sequence[str]], place: in
     words = []
     for name in names:
         value, last = differs[name][place], name.rpartition(".")[2]
+        if value == ABSENT:
+            continue
         words.append(value if name.endswith(".name") else f"{last.replace('_', ' ')} {value}")
     return ", ".join(words)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jfl.report.compare import problem
 from jfl.report.compare.comparison import spread
 from jfl.report.compare.measures import MEASURES, RESULTS
 from jfl.report.evaluations import methods
@@ -49,16 +50,27 @@ def _results(
 ) -> Section:
     if all(missing(metrics.get("test_accuracy")) for metrics in found):
         return Section("Results", [say("Nothing was evaluated yet.")])
-    rows = [Row(_link(run), metrics) for run, metrics in zip(runs, found, strict=True)]
+    rows = [Row(_link(run), run.problem, m) for run, m in zip(runs, found, strict=True)]
     rounds = [str(metrics.get("round", "-")) for metrics in found]
     parts: list[Part] = [
-        say("On clients' own test data. The best of each column stands out." + _owned(differs)),
+        say("On clients' own test data. " + _rule(runs) + _owned(differs)),
         standings.table("run", rows, RESULTS, {"round": rounds}),
     ]
     if len({run.group for run in runs}) < len(runs):
-        words = "Over seeds: the mean, and the standard deviation of a sample."
+        words = "Over seeds: the mean, and the standard deviation of a sample; of runs "
+        words += "with equal settings and seed, the last counts. "
+        words += _rule(runs, seeds=False)
         parts += [say(words), _over_seeds(runs, found)]
     return Section("Results", parts)
+
+
+def _rule(runs: Sequence[Named], *, seeds: bool = True) -> str:
+    """Returns which results stand out."""
+    differs = problem.differing(run.settings for run in runs)
+    if seeds and len({run.settings.get("seed") for run in runs}) > 1:
+        differs.append("seed")
+    rule = problem.rule(differs, "column")
+    return f"{rule[0].upper()}{rule[1:]} stands out."
 
 
 def _owned(differs: Mapping[str, Sequence[str]]) -> str:
@@ -71,16 +83,18 @@ def _owned(differs: Mapping[str, Sequence[str]]) -> str:
 
 
 def _over_seeds(runs: Sequence[Named], found: Sequence[Mapping[str, Any]]) -> Table:
-    groups: dict[str, list[Mapping[str, Any]]] = {}
+    groups: dict[str, dict[Any, Mapping[str, Any]]] = {}
+    problems = {run.group: problem.same(run.settings) for run in runs}
     for run, metrics in zip(runs, found, strict=True):
-        groups.setdefault(run.group, []).append(metrics)
+        groups.setdefault(run.group, {})[run.settings.get("seed")] = metrics
     rows = []
-    for name, members in groups.items():
+    for name, seeds in groups.items():
+        members = list(seeds.values())
         known = {key: [m[key] for m in members if not missing(m.get(key))] for key in RESULTS}
         spreads = {key: spread(values) for key, values in known.items() if values}
         means = {key: value.mean for key, value in spreads.items()}
         deviations = {k: value.std for k, value in spreads.items() if value.std is not None}
-        rows.append(Row(name, means, deviations))
+        rows.append(Row(name, problems[name], means, deviations))
     counts = [str(len(members)) for members in groups.values()]
     return standings.table("runs", rows, RESULTS, {"runs": counts})
 
@@ -107,13 +121,14 @@ def _methods(runs: Sequence[Named]) -> Section:
     for run in runs:
         for result in run.files.kept[:1]:  # of the newest round
             for method, metrics in methods(result).items():
-                rows.append(Row(Link(f"{run.label}: {method}", f"#{run.place}"), metrics))
+                name = Link(f"{run.label}: {method}", f"#{run.place}")
+                rows.append(Row(name, run.problem, metrics))
                 rounds.append(str(result["round"]))
     if not rows:
         return Section("Reliability", [])
     words = say(
         *("What ", Code("jfl eval"), " found: of the models as they were trained (base), with a "),
-        "temperature, and of heads. The best of each column stands out.",
+        f"temperature, and of heads. {_rule(runs)}",
     )
     table = standings.table("run: method", rows, tuple(MEASURES), {"round": rounds})
     return Section("Reliability", [words, table])

@@ -1,9 +1,10 @@
-"""Tables in which the best of each metric stands out."""
+"""Tables in which the best of each metric stands out, among rows of the same problem."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jfl.report.compare import problem
 from jfl.report.compare.measures import measure
 from jfl.report.pages.calibrated import amount
 from jfl.report.pages.parts import Link, Table, Value
@@ -15,6 +16,8 @@ class Row:
     """Metrics by their keys; spreads are what is said after a +-."""
 
     name: str | Link
+    of: Hashable
+    """The problem: equal for rows that compare."""
     metrics: Mapping[str, Any]
     spreads: Mapping[str, float] = field(default_factory=dict)
 
@@ -51,14 +54,13 @@ def table(
 
 
 def _column(key: str, rows: Sequence[Row]) -> list[Value]:
-    values = {value for row in rows if (value := row.number(key)) is not None}
-    form, better = measure(key).form, measure(key).better
-    best = max(values, key=better) if better and len(values) > 1 else None
+    form = measure(key).form
+    values = [row.number(key) for row in rows]
+    marks = problem.best(values, [row.of for row in rows], measure(key).better)
     cells = []
-    for row in rows:
-        value = row.number(key)
+    for row, value, best in zip(rows, values, marks, strict=True):
         words = amount(form, value).words
         if key in row.spreads:
             words += f" +- {amount(form, row.spreads[key]).words}"
-        cells.append(Value(words, value, best=value is not None and value == best))
+        cells.append(Value(words, value, best=best))
     return cells
