@@ -55,6 +55,7 @@ def table(places: tuple[str, ...], which: str, **flags: Any) -> None:
     from jfl.report import tables
     from jfl.report.compare import comparison, gathered, grid, table_file
     from jfl.report.compare.asked import Asked
+    from jfl.report.compare.results import WHICH
     from jfl.report.screen import Screen
 
     target = flags["add_to"] or flags["out"]
@@ -93,7 +94,7 @@ def table(places: tuple[str, ...], which: str, **flags: Any) -> None:
                 "columns": [*sheet.keys, grid.SEEDS, *sheet.columns],
                 "rows": grid.plain_rows(sheet.rows, sheet.columns),
                 "which": which,
-                "round": grid.WHICH[which],
+                "round": WHICH[which],
                 "across": sheet.across,
                 "common": sheet.shared,
                 "caption": made.caption,

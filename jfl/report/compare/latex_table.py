@@ -24,7 +24,7 @@ def page(body: Sequence[str], caption: str, label: str | None) -> list[str]:
     """Returns a file with a table; empty lines where body or caption are empty."""
     named = [f"\\label{{{label}}}"] if label else []
     start = [_MARK, r"\begin{table}", r"\centering", caption, *named]
-    return [*start, *body, r"\end{table}", _KEPT]
+    return [*start, *body, r"\end{table}"]
 
 
 def body(grid: Grid) -> list[str]:
@@ -59,7 +59,7 @@ def is_label(line: str) -> bool:
 
 def record(lines: Sequence[str]) -> list[str]:
     """Returns lines of JSON as comments."""
-    return [_RECORD + line for line in lines]
+    return [_KEPT, *(_RECORD + line for line in lines)]
 
 
 def records(lines: Sequence[str]) -> list[tuple[range, list[str]]]:
@@ -70,7 +70,8 @@ def records(lines: Sequence[str]) -> list[tuple[range, list[str]]]:
         if match and found and found[-1][0].stop == place:
             found[-1] = range(found[-1][0].start, place + 1), [*found[-1][1], match[1]]
         elif match:
-            found.append((range(place, place + 1), [match[1]]))
+            start = place - (place > 0 and lines[place - 1].strip() == _KEPT)
+            found.append((range(start, place + 1), [match[1]]))
     return found
 
 

@@ -22,12 +22,12 @@ Problem = dict[str, Any]
 
 def problem(settings: Mapping[str, Any]) -> Problem:
     """Returns the settings that say which problem was solved."""
-    return {
-        key: value
-        for key, value in settings.items()
-        if key.startswith(_PARTS) and key not in _METHODS_OWN
-        if is_material(key) and value is not None
-    }
+    return {k: value for k, value in settings.items() if value is not None and is_part(k)}
+
+
+def is_part(key: str) -> bool:
+    """Tells whether a setting belongs to the problem."""
+    return key.startswith(_PARTS) and key not in _METHODS_OWN and is_material(key)
 
 
 def same(settings: Mapping[str, Any]) -> Hashable:

@@ -5,11 +5,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from jfl.report.compare import comparison, grid, problem
+from jfl.errors import UsageError
+from jfl.report.compare import comparison, problem
 from jfl.report.compare.comparison import Row
 from jfl.report.compare.grid import Grid
-from jfl.report.compare.groups import is_material
+from jfl.report.compare.groups import differing, is_material
+from jfl.report.compare.number_grid import number_grid
 from jfl.report.compare.results import Result
+from jfl.report.compare.text_grid import text_grid
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,19 @@ class Sheet:
         """A row for each group of results that differ only in their seed.
 
         Raises:
-            UsageError: some results do not go together.
+            UsageError: some results do not go together, or rows are of problems that no column
+                tells apart.
         """
-        return comparison.rows(self.results, self.keys, self.columns)
+        rows = comparison.rows(self.results, self.keys, self.columns)
+        hidden = [
+            key for key in differing(self.results) if key not in self.keys and problem.is_part(key)
+        ]
+        if hidden:
+            raise UsageError(
+                f"the rows would differ in {', '.join(hidden)}, which no column tells; name that "
+                "in --by, or choose with --where key=value"
+            )
+        return rows
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -51,8 +64,8 @@ class Sheet:
     def grid(self, form: str) -> Grid:
         """Returns the table as text: numbers for csv, words for people."""
         if form == "csv":
-            return grid.number_grid(self.rows, self.columns, self.which, self.across)
-        return grid.text_grid(self.rows, self.columns, self.which, self.across, self.told)
+            return number_grid(self.rows, self.columns, self.which, self.across)
+        return text_grid(self.rows, self.columns, self.which, self.across, self.told)
 
     def kept(self, result: Result) -> dict[str, Any]:
         """Returns the settings of a result that a table has to know."""

@@ -4,21 +4,20 @@ What people wrote around a table stays, and so does a caption of theirs. A table
 by hand is left alone, as drawing it anew would undo that.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from jfl.errors import UsageError
 from jfl.hold import alone
-from jfl.report.compare import csv_table, latex_table, markdown_table, record
-from jfl.report.compare.record import Record
+from jfl.report.compare import csv_table, latex_table, record
 from jfl.report.compare.sheet import Joined, Sheet
+from jfl.report.compare.table_place import TEXTS, Place
 from jfl.report.journal import write_text
 
 FORMATS = {".md": "markdown", ".tex": "latex", ".csv": "csv"}
 """By the ending of a file."""
-_TEXTS = {"markdown": markdown_table, "latex": latex_table}
 _LARGEST = 64 * 2**20  # bytes; no table has as many
 _BOM = "\ufeff"
 
@@ -39,7 +38,7 @@ def text(sheet: Sheet, form: str, label: str | None) -> str:
     grid = sheet.grid(form)
     if form == "csv":
         return csv_table.text(grid)
-    kind = _TEXTS[form]
+    kind = TEXTS[form]
     lines = kind.page(kind.body(grid), kind.caption(grid), label)
     return "\n".join(lines).rstrip("\n") + "\n"
 
@@ -64,14 +63,14 @@ def write(path: Path, form: str, sheet: Sheet, label: str | None) -> list[str]:
                 raise UsageError(f"{path} is there and is no csv table of jfl, {remedy}")
             save(path, file.like(_new(sheet, form, label)))
             return [f"in {path}, in place of the table that was there"]
-        table = _Table.find(path, form, file, remedy)
+        table = Place.find(path, form, file.lines, remedy)
         if table.alone(form):
             save(path, file.like(_new(sheet, form, label)))
             return [f"in {path}, in place of the table that was there"]
         said = [f"in {path}, in place of its table; the text around it stays"]
         if label and not any(latex_table.is_label(line) and label in line for line in file.lines):
             said.append(f"\\label{{{label}}} is not in {path}, and is left to you")
-        return said + table.redraw(path, form, file, sheet)
+        return said + _redrawn(path, form, file, table, sheet)
 
 
 def add(
@@ -95,9 +94,9 @@ def add(
     with _rewritten(path):
         file = _File.read(path, remedy)
         if form != "csv":
-            table = _Table.find(path, form, file, remedy)
+            table = Place.find(path, form, file.lines, remedy)
             sheet, joined = join(table.record.sheet)
-            said = table.redraw(path, form, file, sheet)
+            said = _redrawn(path, form, file, table, sheet)
         else:
             before = csv_table.read(file.text, str(path))
             if before is None:
@@ -148,66 +147,12 @@ class _File:
         return self.mark + content.replace("\n", ends)
 
 
-@dataclass(frozen=True)
-class _Table:
-    """Where the parts of a table stand in a text."""
-
-    lines: list[str]
-    record: Record
-    record_at: range
-    body_at: range
-    caption_at: range | None
-    """None where the caption is not the one that jfl wrote."""
-
-    @classmethod
-    def find(cls, path: Path, form: str, file: _File, remedy: str) -> "_Table":
-        """Returns the one table that jfl drew in a text.
-
-        Raises:
-            UsageError: there is none, there are several, or it was changed since.
-        """
-        kind, lines = _TEXTS[form], file.lines
-        records = kind.records(lines)
-        if len(records) != 1:
-            many = f"{len(records)} {form} tables of jfl" if records else f"no {form} table"
-            which = "that jfl table made and keeps the rows of" if not records else "in one file"
-            raise UsageError(f"{path} holds {many} {which}, {remedy}")
-        ((record_at, content),) = records
-        known = record.load(content, str(path))
-        drawn = [
-            span
-            for span in kind.bodies(lines)
-            if record.fingerprint(lines[span.start : span.stop]) == known.body
-        ]
-        if len(drawn) != 1:
-            how = f"stands in it {len(drawn)} times" if drawn else "was changed by hand"
-            raise UsageError(f"{path}: the table that jfl drew {how}, {remedy}")
-        captions = [
-            n for n, line in enumerate(lines) if record.fingerprint([line]) == known.caption
-        ]
-        caption_at = range(captions[0], captions[0] + 1) if captions else None
-        return cls(lines, known, record_at, drawn[0], caption_at)
-
-    def alone(self, form: str) -> bool:
-        """Tells whether nobody wrote anything around the table."""
-        kind = _TEXTS[form]
-        parts = {*self.record_at, *self.body_at, *(self.caption_at or ())}
-        rest = [line.strip() for n, line in enumerate(self.lines) if n not in parts]
-        frame = [line for line in kind.page([], "", None) if line]
-        return [line for line in rest if line and not kind.is_label(line)] == frame
-
-    def redraw(self, path: Path, form: str, file: _File, sheet: Sheet) -> list[str]:
-        """Draws another sheet where the table stands; returns what a person should know."""
-        kind, grid = _TEXTS[form], sheet.grid(form)
-        body, caption = kind.body(grid), kind.caption(grid)
-        new = [(self.body_at, body)]
-        new.append((self.record_at, kind.record(record.dump(sheet, body, caption))))
-        if self.caption_at is not None:
-            new.append((self.caption_at, [caption]))
-        save(path, file.mark + "\n".join(_replaced(self.lines, new)))
-        if self.caption_at is not None:
-            return []
-        return [f"the caption in {path} is not jfl's, so it stays; it should say: {grid.caption}"]
+def _redrawn(path: Path, form: str, file: _File, table: Place, sheet: Sheet) -> list[str]:
+    save(path, file.mark + table.redrawn(form, sheet))
+    if table.caption_at is not None:
+        return []
+    caption = sheet.grid(form).caption
+    return [f"the caption in {path} is not jfl's, so it stays; it should say: {caption}"]
 
 
 def _new(sheet: Sheet, form: str, label: str | None) -> str:
@@ -215,19 +160,10 @@ def _new(sheet: Sheet, form: str, label: str | None) -> str:
     grid = sheet.grid(form)
     if form == "csv":
         return csv_table.kept(sheet, grid)
-    kind = _TEXTS[form]
+    kind = TEXTS[form]
     body, caption = kind.body(grid), kind.caption(grid)
     kept = kind.record(record.dump(sheet, body, caption))
     return "\n".join([*kind.page(body, caption, label), *kept]) + "\n"
-
-
-def _replaced(lines: Sequence[str], new: Sequence[tuple[range, list[str]]]) -> list[str]:
-    """Returns lines with others in some places, which end as those before them did."""
-    made = list(lines)
-    for span, others in sorted(new, key=lambda pair: pair[0].start, reverse=True):
-        first, last = ("\r" if made[n].endswith("\r") else "" for n in (span.start, span.stop - 1))
-        made[span.start : span.stop] = [*(f"{o}{first}" for o in others[:-1]), others[-1] + last]
-    return made
 
 
 def _rewritten(path: Path) -> AbstractContextManager[None]:
