@@ -44,7 +44,8 @@ SETTINGS = {
         ({"data.embedded": True}, False),
         ({"algorithm.name": "fedfomo"}, True),
         ({"train.learning_rate": 0.2, "model.name": "mlp"}, True),
-        ({"seed": 1, "name": "other", "plan.loop": "map"}, True),
+        ({"name": "other", "plan.loop": "map"}, True),
+        ({"seed": 1}, False),
         ({"data.dir": "/b", "data.cache_dir": "/c"}, True),
         ({"data.augment": '["crop"]'}, True),
         ({"data.image_size": None}, True),  # as of a jfl that did not know it yet
@@ -89,6 +90,17 @@ def test_alphas_below_one_another(folders):
 
     assert bold(grid) == ["80.00", "40.00"]
     assert "the best of each column among results of equal alpha is bold" in grid.caption
+
+
+def test_rows_of_single_seeds_compare_within_a_seed(tmp_path):
+    values = {("fedavg", 0): 0.5, ("fedfomo", 0): 0.6, ("fedavg", 1): 0.8, ("fedfomo", 1): 0.7}
+    runs = [
+        run(tmp_path / f"{name}-{seed}", algorithm=name, seed=seed, accuracy=accuracy)
+        for (name, seed), accuracy in values.items()
+    ]
+
+    assert bold(sheet(runs, by=["algorithm.name", "seed"]).grid("latex")) == ["80.00", "60.00"]
+    assert bold(sheet(runs).grid("latex")) == ["65.00 ± 21.21", "65.00 ± 7.07"]
 
 
 def test_alphas_side_by_side(folders):
@@ -197,7 +209,7 @@ def test_values_of_foreign_configs_and_results_are_shown_or_left_out(tmp_path, c
         folder = run(tmp_path / str(number), accuracy=0.5)
         config = (folder / "config.yaml").read_text()
         (folder / "config.yaml").write_text(f"{config}odd: {value}\n")
-    with (folder / "journal.jsonl").open("a") as journal:
+    with (tmp_path / "4" / "journal.jsonl").open("a") as journal:
         journal.write(json.dumps({"round": 5, "test_accuracy": 1e300, "test_nll": 10**400}) + "\n")
     for form in ("terminal", "latex", "csv", "markdown"):
         shown = said(capsys, "table", tmp_path, "--format", form)

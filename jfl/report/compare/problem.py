@@ -1,7 +1,8 @@
 """What is the same problem, and which result is the best among those of the same.
 
-Results compare where clients own the same samples and as many of them take part: an accuracy under
-alpha 1 is no better method than one under alpha 0.1.
+Results compare where clients own the same samples and as many of them take part: what is more
+accurate under alpha 1 than another under alpha 0.1 is no better method. Another seed is another
+draw of clients, so single runs compare within a seed; rows are means over seeds and have none.
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 from jfl.report.compare.groups import METHOD, is_material, short_name
 from jfl.report.compare.measures import Better
 
-_PARTS = ("clients", "participation", "data.", "partition.")
+_PARTS, _SECTIONS = ("seed", "clients", "participation"), ("data.", "partition.")
 _METHODS_OWN = ("data.augment",)  # changes what is trained on, not what is tested on
 _TOLD = (
     *("rounds", "model.name", "train.optimizer", "train.learning_rate", "train.batch_size"),
@@ -27,7 +28,8 @@ def problem(settings: Mapping[str, Any]) -> Problem:
 
 def is_part(key: str) -> bool:
     """Tells whether a setting belongs to the problem."""
-    return key.startswith(_PARTS) and key not in _METHODS_OWN and is_material(key)
+    owned = key.startswith(_SECTIONS) and key not in _METHODS_OWN and is_material(key)
+    return owned or key in _PARTS
 
 
 def same(settings: Mapping[str, Any]) -> Hashable:
@@ -36,9 +38,9 @@ def same(settings: Mapping[str, Any]) -> Hashable:
 
 
 def differing(all_settings: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Returns the keys in which problems differ."""
+    """Returns the keys in which problems differ, the seed last."""
     problems = [problem(settings) for settings in all_settings]
-    keys = dict.fromkeys(key for found in problems for key in found)
+    keys = sorted({k: 0 for found in problems for k in found}, key=lambda key: key == "seed")
     return [key for key in keys if len({repr(found.get(key)) for found in problems}) > 1]
 
 

@@ -1,10 +1,10 @@
 """What runs differ in, and what to call each of them beside the others."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jfl.report.compare import problem, results
+from jfl.report.compare import results
 from jfl.report.run_files import RunFiles
 
 ABSENT = "-"
@@ -26,11 +26,6 @@ class Named:
     def settings(self) -> dict[str, Any]:
         """Its settings by dotted key."""
         return results.settings(self.files.config, self.files.environment)
-
-    @property
-    def problem(self) -> Hashable:
-        """What is equal for runs that compare: whose clients own the same, with the same seed."""
-        return problem.same(self.settings), self.settings.get("seed")
 
 
 def settings(runs: Sequence[RunFiles]) -> dict[str, list[str]]:

@@ -1,6 +1,6 @@
 """The sections of a page on several runs: what differs in their settings, results and costs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,27 +50,30 @@ def _results(
 ) -> Section:
     if all(missing(metrics.get("test_accuracy")) for metrics in found):
         return Section("Results", [say("Nothing was evaluated yet.")])
-    rows = [Row(_link(run), run.problem, m) for run, m in zip(runs, found, strict=True)]
+    rows = [
+        Row(_link(run), problem.same(run.settings), m) for run, m in zip(runs, found, strict=True)
+    ]
     rounds = [str(metrics.get("round", "-")) for metrics in found]
     parts: list[Part] = [
-        say("On clients' own test data. " + _rule(runs) + _owned(differs)),
+        say("On clients' own test data. " + _rule(run.settings for run in runs) + _owned(differs)),
         standings.table("run", rows, RESULTS, {"round": rounds}),
     ]
     if len({run.group for run in runs}) < len(runs):
         words = "Over seeds: the mean, and the standard deviation of a sample; of runs "
         words += "with equal settings and seed, the last counts. "
-        words += _rule(runs, seeds=False)
+        words += _rule(map(_seedless, runs))
         parts += [say(words), _over_seeds(runs, found)]
     return Section("Results", parts)
 
 
-def _rule(runs: Sequence[Named], *, seeds: bool = True) -> str:
+def _rule(settings: Iterable[Mapping[str, Any]]) -> str:
     """Returns which results stand out."""
-    differs = problem.differing(run.settings for run in runs)
-    if seeds and len({run.settings.get("seed") for run in runs}) > 1:
-        differs.append("seed")
-    rule = problem.rule(differs, "column")
+    rule = problem.rule(problem.differing(settings), "column")
     return f"{rule[0].upper()}{rule[1:]} stands out."
+
+
+def _seedless(run: Named) -> dict[str, Any]:
+    return {key: value for key, value in run.settings.items() if key != "seed"}
 
 
 def _owned(differs: Mapping[str, Sequence[str]]) -> str:
@@ -84,7 +87,7 @@ def _owned(differs: Mapping[str, Sequence[str]]) -> str:
 
 def _over_seeds(runs: Sequence[Named], found: Sequence[Mapping[str, Any]]) -> Table:
     groups: dict[str, dict[Any, Mapping[str, Any]]] = {}
-    problems = {run.group: problem.same(run.settings) for run in runs}
+    problems = {run.group: problem.same(_seedless(run)) for run in runs}
     for run, metrics in zip(runs, found, strict=True):
         groups.setdefault(run.group, {})[run.settings.get("seed")] = metrics
     rows = []
@@ -122,13 +125,13 @@ def _methods(runs: Sequence[Named]) -> Section:
         for result in run.files.kept[:1]:  # of the newest round
             for method, metrics in methods(result).items():
                 name = Link(f"{run.label}: {method}", f"#{run.place}")
-                rows.append(Row(name, run.problem, metrics))
+                rows.append(Row(name, problem.same(run.settings), metrics))
                 rounds.append(str(result["round"]))
     if not rows:
         return Section("Reliability", [])
     words = say(
         *("What ", Code("jfl eval"), " found: of the models as they were trained (base), with a "),
-        f"temperature, and of heads. {_rule(runs)}",
+        f"temperature, and of heads. {_rule(run.settings for run in runs)}",
     )
     table = standings.table("run: method", rows, tuple(MEASURES), {"round": rounds})
     return Section("Reliability", [words, table])
