@@ -89,8 +89,11 @@ def alone(path: Path) -> Iterator[None]:
         with file:
             with suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
-            # who waited holds what the other has replaced
-            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            try:
+                same = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            except OSError:
+                same = False
+            if same:  # else the other has replaced it while this one waited
                 yield
                 return
     yield

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jfl.errors import UsageError
-from jfl.report.compare import gathered, problem, results
+from jfl.report.compare import gathered, latex_table, problem, results
 from jfl.report.compare.sheet import Sheet
 from jfl.report.pages import publish
 from tests.report import test_page as hand_made
@@ -115,6 +115,13 @@ def test_alphas_side_by_side(folders):
         *("accuracy (%), alpha 0.1", "accuracy (%), alpha 1.0", "NLL, alpha 0.1", "NLL, alpha 1.0"),
     ]
     assert bold(two) == ["80.00", "0.2000", "40.00", "0.6000"]
+    latex = latex_table.body(two)
+    assert latex[2:6] == [
+        r" &  & \multicolumn{2}{c}{accuracy (\%)} & \multicolumn{2}{c}{NLL} \\",
+        r"\cmidrule(lr){3-4} \cmidrule(lr){5-6}",
+        r"algorithm & seeds & alpha 0.1 & alpha 1.0 & alpha 0.1 & alpha 1.0 \\",
+        r"\midrule",
+    ]
 
 
 def test_methods_side_by_side_are_compared_along_the_line(tmp_path):

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jfl.report.compare.comparison import Row, Spread
@@ -25,6 +25,8 @@ class Grid:
     """What a reader has to know of the values."""
     sources: list[list[Row]]
     """What each line shows."""
+    groups: list[tuple[str, list[str]]] = field(default_factory=list)
+    """Columns after the named ones in two levels, where a setting is across several metrics."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def body(grid: Grid) -> list[str]:
     return [
         f"\\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        _cells(map(_escaped, grid.header)),
+        *_header(grid),
         r"\midrule",
         *(
             _cells(
@@ -85,6 +85,22 @@ def bodies(lines: Sequence[str]) -> list[range]:
             found.append(range(start, place + 1))
             start = None
     return found
+
+
+def _header(grid: Grid) -> list[str]:
+    if not grid.groups:
+        return [_cells(map(_escaped, grid.header))]
+    names, start, above, rules, below = grid.header[: grid.named], grid.named + 1, [], [], []
+    for metric, values in grid.groups:
+        above.append(f"\\multicolumn{{{len(values)}}}{{c}}{{{_escaped(metric)}}}")
+        rules.append(f"\\cmidrule(lr){{{start}-{start + len(values) - 1}}}")
+        below += values
+        start += len(values)
+    return [
+        _cells([*([""] * len(names)), *above]),
+        " ".join(rules),
+        _cells(map(_escaped, [*names, *below])),
+    ]
 
 
 def _cells(cells: Iterable[str]) -> str:

@@ -43,15 +43,17 @@ def text_grid(
         )
         for (n, m, _), mark in zip(there, marks, strict=True):
             bold[n][m] = mark
-    names = [*headings([line.names for line in lines]), SEEDS]
-    # of one metric across, the caption says which it is
-    said = [None if across and len(columns) == 1 else measure(name).heading for name, _ in shown]
-    metrics = [
-        ", ".join(filter(None, [heading, places[place]]))
-        for heading, (_, place) in zip(said, shown, strict=True)
-    ]
+    names = [*map(word, headings([line.names for line in lines])), SEEDS]
+    metrics = [word(measure(name).heading) for name in columns]
+    values = [word(said) for said in places.values()]
+    if not across:
+        header = metrics
+    elif len(columns) == 1:
+        header = values  # the caption says of which metric
+    else:
+        header = [f"{metric}, {value}" for metric in metrics for value in values]
     return Grid(
-        header=[word(heading) for heading in (*names, *metrics)],
+        header=[*names, *header],
         rows=[
             [*map(word, line.names.values()), str(line.seeds), *found]
             for line, found in zip(lines, texts, strict=True)
@@ -60,6 +62,7 @@ def text_grid(
         best=[[False] * len(names) + marks for marks in bold],
         caption=word(_caption(rows, columns, which, across, told)),
         sources=[list(line.rows.values()) for line in lines],
+        groups=[(metric, values) for metric in metrics] if across and len(columns) > 1 else [],
     )
 
 
