@@ -64,6 +64,17 @@ def test_the_best_of_each_problem():
     assert problem.best(values, of, None) == [False] * 6
 
 
+def test_the_rule_in_words():
+    keys = ["data.name", "data.limit", "partition.name", "partition.alpha", "seed"]
+
+    assert problem.rule([], "column") == "the best of each column"
+    for differs, words in ((keys[3:4], "alpha"), (keys[3:], "alpha and seed"),
+                           (keys, "data, partition and seed")):  # fmt: skip
+        assert problem.rule(differs, "metric") == (
+            f"the best of each metric among results of equal {words}"
+        )
+
+
 def sheet(folders, columns=("test_accuracy",), **more) -> Sheet:
     runs, _ = gathered.gather(folders)
     return Sheet([r for item in runs for r in item.results("last")], [*columns], "last", **more)

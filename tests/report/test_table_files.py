@@ -302,7 +302,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_damaged_record_is_one_sentence(tmp_path, capsys, ending, damage):
+def test_a_record_of_another_is_checked(tmp_path, capsys, ending, damage):
     path = tmp_path / f"t{ending}"
     folder = run(tmp_path / "r")
     said(capsys, "table", folder, "--out", path)
@@ -317,19 +317,36 @@ def test_a_damaged_record_is_one_sentence(tmp_path, capsys, ending, damage):
 
 
 def damaged(text: str, ending: str, number: int, damage) -> str:
-    """A table's text with one line of its record damaged: 0 of the table, 1 of a row."""
+    """A table's text with one line of its record, 0 of the table or 1 of a row, put wrong."""
     if ending == ".csv":
         header, line = csv.reader(text.splitlines())
-        parts = [json.dumps(part) for part in json.loads(line[-1])]
+        parts = [record.text(part) for part in json.loads(line[-1])]
         parts[number] = damage(parts[number])
-        line[-1] = f"[{', '.join(parts)}]"
+        line[-1] = f"[{', '.join(record.sealed(parts[:-1]))}]"
         quoted = ['"' + cell.replace('"', '""') + '"' for cell in line]
         return ",".join(header) + "\n" + ",".join(quoted) + "\n"
     start = "% jfl " if ending == ".tex" else ""
     lines = text.split("\n")
-    places = [n for n, line in enumerate(lines) if line.startswith(start + "{")]
-    lines[places[number]] = start + damage(lines[places[number]].removeprefix(start))
+    first = next(n for n, line in enumerate(lines) if line.startswith(start + "{"))
+    parts = [lines[n].removeprefix(start) for n in (first, first + 1)]
+    parts[number] = damage(parts[number])
+    lines[first : first + 3] = [start + part for part in record.sealed(parts)]
     return "\n".join(lines)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_record_with_another_digit_is_not_drawn(runs, tmp_path, capsys, ending):
+    path = tmp_path / f"t{ending}"
+    said(capsys, "table", runs, "--out", path)
+    text = path.read_text()
+    for old, new in (('"seeds"', '"sEEds"'), ("[0.27", "[0.28"), ("0.5", "0.6"), ("fedavg", "x")):
+        found = [match.start() for match in re.finditer(re.escape(old.replace('"', '""' if ending
+                 == ".csv" else '"')), text)]  # fmt: skip
+        place = found[-1]  # in the record, which comes last
+        path.write_text(text[:place] + text[place:].replace(old.strip('"'), new.strip('"'), 1))
+        before = path.read_bytes()
+        assert "is damaged or of another jfl" in error(capsys, "table", runs, "--add-to", path)
+        assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(

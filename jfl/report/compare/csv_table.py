@@ -68,9 +68,9 @@ def read(content: str, where: str) -> Sheet | None:
 def _lines(cell: str) -> list[str]:
     try:
         content = json.loads(cell)
+        return [record.text(line) for line in content] if isinstance(content, list) else []
     except (ValueError, RecursionError):
         return []
-    return [json.dumps(line) for line in content] if isinstance(content, list) else []
 
 
 def _text(lines: Iterable[Iterable[str]]) -> str:

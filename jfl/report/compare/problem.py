@@ -13,6 +13,7 @@ from jfl.report.compare.measures import Better
 
 _PARTS, _SECTIONS = ("seed", "clients", "participation"), ("data.", "partition.")
 _METHODS_OWN = ("data.augment",)  # changes what is trained on, not what is tested on
+_FEW = 4  # settings that are named one by one
 _TOLD = (
     *("rounds", "model.name", "train.optimizer", "train.learning_rate", "train.batch_size"),
     "train.local_epochs",
@@ -97,6 +98,8 @@ def rule(differs: Sequence[str], of: str) -> str:
     """Returns in words which results stand out: `the best of each column`."""
     if not differs:
         return f"the best of each {of}"
-    *first, last = map(short_name, differs)
+    few = len(differs) <= _FEW
+    names = (short_name(key) if few else key.partition(".")[0] for key in differs)
+    *first, last = dict.fromkeys(names)
     keys = f"{', '.join(first)} and {last}" if first else last
     return f"the best of each {of} among results of equal {keys}"

@@ -1,7 +1,8 @@
 """What a table's file keeps of its rows: lines of JSON, from which the table is drawn anew.
 
-The first line is of the table, each other one of the results that differ only in their seed. A file
-may come from anybody, so nothing is believed of a record before it is checked.
+The first line is of the table, each other one of the results that differ only in their seed, and
+the last one seals them: a digit that changed would else be drawn. A file may come from anybody, so
+nothing is believed of a record before it is checked.
 """
 
 import hashlib
@@ -48,6 +49,11 @@ class _Row(Section):
     """For each seed a value per column."""
 
 
+class _Seal(Section):
+    fingerprint: str
+    """Of all lines before it."""
+
+
 @dataclass(frozen=True)
 class Record:
     """A table as its file keeps it."""
@@ -59,8 +65,8 @@ class Record:
 
 def fingerprint(lines: Sequence[str]) -> str:
     """Returns what changes with the words of some lines, but not with the space between them."""
-    text = "\n".join(" ".join(line.split()) for line in lines)
-    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+    words = "\n".join(" ".join(line.split()) for line in lines)
+    return hashlib.sha256(words.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def dump(sheet: Sheet, body: Sequence[str], caption: str) -> list[str]:
@@ -74,7 +80,7 @@ def dump(sheet: Sheet, body: Sequence[str], caption: str) -> list[str]:
     for result, settings in zip(sheet.results, kept, strict=True):
         own = {k: v for k, v in settings.items() if k not in shared and k != "seed"}
         row = {"settings": own, "method": result.method, "seeds": {}}
-        row = rows.setdefault(_text(row), row)
+        row = rows.setdefault(text(row), row)
         row["seeds"][str(result.seed)] = [result.metrics.get(name) for name in sheet.columns]
     table = {
         "jfl_table": 1,
@@ -87,7 +93,12 @@ def dump(sheet: Sheet, body: Sequence[str], caption: str) -> list[str]:
         "body": fingerprint(body),
         "caption": fingerprint([caption]),
     }
-    return [_text(table), *map(_text, rows.values())]
+    return sealed([text(table), *map(text, rows.values())])
+
+
+def sealed(lines: Sequence[str]) -> list[str]:
+    """Returns lines of JSON with one more, which tells whether they were changed."""
+    return [*lines, text({"fingerprint": fingerprint(lines)})]
 
 
 def load(lines: Sequence[str], where: str) -> Record:
@@ -100,8 +111,11 @@ def load(lines: Sequence[str], where: str) -> Record:
     Raises:
         UsageError: they are damaged, or of a newer jfl.
     """
-    if len(lines) < 2:
+    if len(lines) < 3:
         raise _damaged(where, "it has no rows")
+    *lines, last = lines
+    if _checked(_Seal, last, where).fingerprint != fingerprint(lines):
+        raise _damaged(where, "it was changed")
     table = _checked(_Table, lines[0], where)
     if not all(map(known, table.columns)) or len(set(table.columns)) < len(table.columns):
         raise _damaged(where, "columns is wrong")
@@ -146,8 +160,9 @@ def _damaged(where: str, what: str) -> UsageError:
     )
 
 
-def _text(content: dict[str, Any]) -> str:
-    text = json.dumps(content, ensure_ascii=True, allow_nan=False)
+def text(content: Any) -> str:
+    """Returns JSON on one line, as `dump` writes it."""
+    line = json.dumps(content, ensure_ascii=True, allow_nan=False)
     for sign in "<>\x7f":  # where JSON has them, they are inside of its strings
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return text
+        line = line.replace(sign, f"\\u{ord(sign):04x}")
+    return line
