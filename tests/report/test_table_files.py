@@ -395,6 +395,14 @@ def test_a_link_stays_a_link_and_a_folder_is_no_table(tmp_path, capsys):
         assert "d.md is no file" in error(capsys, "table", folder, flag, tmp_path / "d.md")
 
 
+def test_a_place_that_is_none(tmp_path, capsys):
+    folder, circle = run(tmp_path / "r"), tmp_path / "circle.md"
+    circle.symlink_to(circle)
+    for path in (circle, tmp_path / f"{'x' * 300}.md", tmp_path / "gone" / "t.md"):
+        assert "cannot be written" in error(capsys, "table", folder, "--out", path)
+        assert "not there" in error(capsys, "table", folder, "--add-to", path)
+
+
 def test_a_run_without_a_setting_of_the_table_is_added(tmp_path, capsys):
     for count in (3, 5):
         fomo = {"name": "fedfomo", "num_candidates": count}

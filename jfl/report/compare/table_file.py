@@ -4,6 +4,7 @@ What people wrote around a table stays, and so does a caption of theirs. A table
 by hand is left alone, as drawing it anew would undo that.
 """
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -52,7 +53,8 @@ def write(path: Path, form: str, sheet: Sheet, label: str | None) -> list[str]:
     Raises:
         UsageError: the file holds something else, or cannot be written.
     """
-    if not path.exists() or (path.is_file() and not path.stat().st_size):
+    # of pathlib, these raise for names that are too long
+    if not os.path.exists(path) or (os.path.isfile(path) and not os.path.getsize(path)):
         save(path, _new(sheet, form, label))
         return [f"in {path}"]
     remedy = "so it is kept; give another --out, or remove it"
@@ -115,8 +117,9 @@ def save(path: Path, content: str) -> None:
     """
     try:
         write_text(path.resolve(), content)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: of links that lead in a circle
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path} cannot be written: {reason}") from error
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,7 @@ def _new(sheet: Sheet, form: str, label: str | None) -> str:
 
 def _rewritten(path: Path) -> AbstractContextManager[None]:
     """Keeps other commands from a file while it is read and written again."""
-    if not path.is_file():
-        what = "is no file" if path.exists() else "cannot be read, as it is not there"
+    if not os.path.isfile(path):
+        what = "is no file" if os.path.exists(path) else "cannot be read, as it is not there"
         raise UsageError(f"{path} {what}; --out makes a new table")
     return alone(path.resolve())
