@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from interop import experiments, to_file, to_run
 from interop import snapshot as snapshots
-from interop import to_file, to_run
 from interop.formats import npz, safetensors
+from interop.measured import Weights
 from interop.pickles import files, listing
-from interop.snapshot import Snapshot, Weights
+from interop.snapshot import Snapshot
 from interop.to_run import Wanted
 from jfl.errors import CheckpointError, UsageError
 
@@ -66,7 +67,7 @@ def run(
         "bytes": sum(array.nbytes for array in params.values()) * max(count, 1),
         "verified": None,
         "round": snapshot.round,
-        "algorithm": planned.algorithm,
+        "algorithm": snapshot.method,
         "model": planned.first.model,
         "skipped": list(planned.skipped),
         "notes": list(planned.notes),
@@ -85,7 +86,7 @@ def read(source: Path, wanted: Wanted) -> Snapshot:
     if reader is None:
         value = files.read(source, wanted.classes)
         try:
-            return snapshots.find(value)
+            return snapshots.find(value, experiments.asked(wanted.changes))
         except _SENSELESS as error:
             reason = str(error).split("\n", maxsplit=1)[0][:100]
             raise CheckpointError(

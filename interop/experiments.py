@@ -9,10 +9,10 @@ import numpy as np
 
 from interop.snapshot import Snapshot
 from jfl import experiment as experiments
+from jfl.config import parse_yaml
 from jfl.errors import UsageError
 from jfl.experiment import Experiment
 
-_ALGORITHMS = {"fedfomo": "fedfomo", "fedavg": "fedavg", "local": "local"}
 _KEYS: Mapping[str, tuple[str, str]] = {
     "batch_size": ("train", "batch_size"),
     "local_epochs": ("train", "local_epochs"),
@@ -20,20 +20,33 @@ _KEYS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def algorithm(snapshot: Snapshot) -> tuple[str, tuple[str, ...]]:
-    """Returns the algorithm the run is filed under, and a note where it is another one."""
-    given = str(snapshot.settings.get("algorithm", ""))
-    known = _ALGORITHMS.get(given.lower())
-    if not snapshot.clients:
-        return "fedavg", ()
-    if known is None and snapshot.affinity is not None:
-        return "fedfomo", ()
-    if known is None:
-        note = f"jfl has no {given}: the run is filed under local, each client with its own model"
-        return "local", (note,) if given else ()
-    if known == "fedavg" and snapshot.common is None:
-        return "local", ("there is no global model: each client keeps its own",)
-    return known, ()
+def asked(changes: Sequence[str]) -> str | None:
+    """Returns the algorithm that settings on the command line name, None where none does."""
+    name = None
+    for word in changes:
+        key, equals, text = word.partition("=")
+        if equals and key in ("algorithm", "algorithm.name"):
+            value = parse_yaml(text, key)
+            name = value.get("name") if isinstance(value, dict) else value
+    return name if isinstance(name, str) else None
+
+
+def notes(snapshot: Snapshot) -> tuple[str, ...]:
+    """Says where jfl trains on otherwise than the program did."""
+    share = snapshot.settings.get("join_ratio", 1.0)
+    if _decay(snapshot) and isinstance(share, int | float) and share < 1:
+        return (
+            "with -ld PFLlib lowers a client's learning rate each time that client trains, jfl "
+            "all clients' after each round",
+        )
+    return ()
+
+
+def _decay(snapshot: Snapshot) -> float | None:
+    """Returns the factor of an exponential schedule, None where the rate was constant."""
+    factor = snapshot.settings.get("learning_rate_decay_gamma", 0.99)
+    falls = snapshot.settings.get("learning_rate_decay") is True
+    return float(factor) if falls and isinstance(factor, int | float) and 0 < factor <= 1 else None
 
 
 def run_name(stem: str) -> str:
@@ -75,6 +88,8 @@ def experiment(
         for theirs, (_, ours) in _KEYS.items()
         if isinstance(value := snapshot.settings.get(theirs), int | float) and value > 0
     }
+    if factor := _decay(snapshot):
+        content["train"] |= {"schedule": "exponential", "decay": factor}
     share = snapshot.settings.get("join_ratio")
     if isinstance(share, int | float) and 0 < share <= 1:
         content["participation"] = float(share)

@@ -1,52 +1,41 @@
 """What a server of PFLlib's kind left in its snapshot: clients, their own models, affinity, round.
 
-Clients are found by what they hold, not by class: objects with a model, in one list. The models
-taken are the clients' own, after their last training, not the copies others received.
+Clients are found by what they hold. Which of their models is taken is what the server measures
+(`servers`); where a file does not say what that is, it is asked, not guessed.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from interop import discover, servers
+from interop.discover import Found
 from interop.formats import torch_file
+from interop.left_out import left_out
+from interop.measured import Weights, attribute, measured, weights
 from interop.pickles.values import Record, Tensor
+from interop.servers import Rule
+from jfl.errors import CheckpointError
+from jfl.plugins import nearest
 
-_CLIENTS = ("clients", "client_list", "all_clients")
-_STACKS = ("client_models", "local_models", "personal_models", "models", "uploaded_models")
-_MODELS = ("model", "net", "network", "local_model", "personal_model")
-_GLOBAL = ("global_model", "model", "net", "state_dict", "model_state_dict", "model_state")
-_PARTIAL = ("selected_clients", "current_clients", "new_clients", "uploaded_clients")
 _ROUNDS = ("round", "current_round", "global_round", "rounds_done", "cur_round", "epoch")
+_COUNTS = ("send_time_cost", "train_time_cost")
 _AFFINITY = ("P", "affinity", "weight_matrix")
-_DEEPEST = 6
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A model in a snapshot: its state dict, unread, and the plain attributes of its layers."""
-
-    state: Mapping[str, Any]
-    layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    @property
-    def epsilon(self) -> dict[str, float]:
-        """What normalisation layers add to the variance."""
-        found = {name: layer.get("eps") for name, layer in self.layers.items()}
-        return {name: eps for name, eps in found.items() if isinstance(eps, float)}
-
-    @property
-    def groups(self) -> int | None:
-        """Groups of the first GroupNorm, None where there is none."""
-        found = [layer.get("num_groups") for layer in self.layers.values()]
-        return next((n for n in found if isinstance(n, int)), None)
+_MANY = 4
+_FORMER = ("old_model", "global_model")  # what a client keeps of the round before
+_REMEDY = (
+    "add algorithm.name=local to take each client's model, or algorithm.name=fedavg to take the "
+    "global one"
+)
 
 
 @dataclass(frozen=True)
 class Client:
-    """A client's own model, the mix its training started from, and its numbers of samples."""
+    """The model a client is measured with, the mix its training started from, its samples."""
 
     model: Weights
     before: Weights | None = None
@@ -60,6 +49,7 @@ class Snapshot:
 
     clients: list[Client]
     common: Weights | None
+    """The one model all clients are measured with, or the only one of the file."""
     affinity: Float[np.ndarray, "N N"] | None
     uploaded: tuple[int, ...]
     round: int | None
@@ -68,100 +58,155 @@ class Snapshot:
     where: str
     """The dotted path of the clients."""
     skipped: tuple[str, ...] = ()
+    method: str = "fedavg"
+    """The algorithm of jfl whose state the models are."""
+    notes: tuple[str, ...] = ()
+    refused: str | None = None
+    """Why nothing in the file is what its server would measure."""
 
 
-def find(value: Any) -> Snapshot:
-    """Returns what a snapshot holds; it has no clients where none were found."""
-    where, members = _clients(value)
-    clients = [_client(member) for member in torch_file.by_id(members)]
-    common = next((w for w in (_weights(_get(value, k)) for k in _GLOBAL) if w), None)
-    common = common or _weights(value)
-    root = dict(torch_file.parts(value)) if _has_parts(value) else {}
-    arguments = _get(value, "args")
+def find(value: Any, asked: str | None = None) -> Snapshot:
+    """Returns what a snapshot holds; it has no clients where none were found.
+
+    Args:
+        value: the file.
+        asked: the algorithm whose models are wanted, whatever the server measures.
+
+    Raises:
+        CheckpointError: what the server measures is not in the file.
+    """
+    found = discover.find(value)
+    places = (found.holder, value)
+    arguments = _first(places, "args")
     settings = dict(arguments.state) if isinstance(arguments, Record) else {}
-    understood = {*_GLOBAL, *_ROUNDS, *_AFFINITY, *_STACKS, *_PARTIAL, "args", where.split(".")[0]}
-    understood |= {"uploaded_ids", "rs_test_acc"}
-    skipped = [k for k, v in root.items() if k not in understood and _has_tensors(v)]
-    if members and _own(members[0]):
-        taken = {*_MODELS, "old_model", "received_models"}
-        inside = dict(torch_file.parts(members[0]))
-        skipped += [f"{where}.*.{k}" for k in inside.keys() - taken if _has_tensors(inside[k])]
+    held = (weights(attribute(p, k)) for p in places for k in discover.GLOBAL)
+    common = next((w for w in held if w), None) or weights(value)
+    count = len(found.members)
+    affinity = _affinity(places, count)
+    server, notes, unclear = _server(found, places, settings, common, affinity is not None)
+    rule = servers.ASKED.get(asked or "") or servers.rule_of(server, settings)
+    if _measured_last(places, settings) and rule.as_left:
+        rule = Rule()
+    refused = None if asked in servers.ASKED else unclear or _refused(server, rule)
+    if refused or (asked == "fedavg" and count):
+        rule = Rule()
+    chosen = common if asked == "fedavg" else None
+    if asked == "fedavg" and count and chosen is None:
+        raise CheckpointError("the file has no global model; leave out algorithm.name=fedavg")
+    clients = [_client(rule, places, m, chosen, n) for n, m in enumerate(found.members)]
+    shared = bool(clients) and rule.sent is not None and _alike([c.model for c in clients])
+    method = _method(server, asked, shared=shared or chosen is not None, clients=bool(clients))
+    if shared:
+        common = clients[0].model
+    notes = (*notes, *_filed(server, rule, method)) if clients and not refused else notes
+    notes = () if asked in servers.ASKED else notes
+    taken = _taken(clients, common if method == "fedavg" else None, method)
+    taken += [t for t in [_first(places, name) for name in _AFFINITY] if method == "fedfomo"]
     return Snapshot(
         clients,
         common,
-        _affinity(value, len(clients)),
-        _uploaded(value, len(clients)),
-        _round(value, settings),
+        affinity,
+        _uploaded(places, count),
+        _round(places, found.members, settings),
         {str(k): v for k, v in settings.items() if isinstance(v, int | float | str)},
-        where,
-        () if common is not None and set(common.state) == root.keys() else tuple(sorted(skipped)),
+        found.where,
+        left_out(value, found, taken),
+        method,
+        notes,
+        refused,
     )
 
 
-def _clients(value: Any) -> tuple[str, list[Any]]:
-    """Returns the path and members of the list that holds all clients."""
-    best: tuple[tuple[int, int, int], str, list[Any]] = ((0, 0, 0), "", [])
-    for path, item, depth in _containers(value):
-        name = path.rsplit(".", 1)[-1]
-        members = list(item.values()) if isinstance(item, dict) else list(item)
-        if not members or name in _PARTIAL:
-            continue
-        if all(_own(member) for member in members):
-            rank = 3 if name in _CLIENTS else 2
-        elif name in _STACKS and all(_weights(member) for member in members):
-            rank = 1
-        else:
-            continue
-        score = (rank, len(members), -depth)
-        if score > best[0]:
-            best = score, path, members
-    return best[1], best[2]
+def _server(
+    found: Found,
+    places: Sequence[Any],
+    settings: Mapping[str, Any],
+    common: Weights | None,
+    affinity: bool,
+) -> tuple[str, tuple[str, ...], str | None]:
+    """Returns the server as PFLlib calls it, notes, and what is unclear where that is a guess."""
+    classes = [p.name.rpartition(".")[2] for p in places if isinstance(p, Record)]
+    given = [settings.get("algorithm"), _first(places, "algorithm"), *classes]
+    names = [name for name in given if isinstance(name, str) and name]
+    server = servers.first_known(names)
+    if server is not None or not found.members:
+        return server or "Local", (), None
+    name = names[0] if names else ""
+    said = f"PFLlib has no server {name}{nearest(name, servers.SERVERS)}" if name else (
+        "the file does not name its server"
+    )  # fmt: skip
+    if affinity:
+        return (
+            "FedFomo",
+            (f"{said}: by its affinity it is taken for FedFomo",) if name else (),
+            None,
+        )
+    first = found.members[0]
+    inside = torch_file.parts(first) if discover.own(first) else ()
+    models = [k for k, part in inside if k not in _FORMER and weights(part)]
+    there = [f"{k} of each client" for k in models] + ["a global model"] * (common is not None)
+    if len(there) > 1:
+        which = " or ".join(there if len(there) < _MANY else [*there[:2], f"{len(there) - 2} more"])
+        return "Local", (), f"{said}, so it is not clear which it measures, {which}; {_REMEDY}"
+    return "Local", (f"{said}: each client is measured with its own model",) if name else (), None
 
 
-def _containers(value: Any) -> Iterator[tuple[str, Any, int]]:
-    seen: set[int] = set()
-    waiting: list[tuple[str, Any, int]] = [("", value, 0)]
-    while waiting:
-        path, item, depth = waiting.pop(0)
-        if not _has_parts(item) or id(item) in seen or torch_file.is_module(item):
-            continue
-        seen.add(id(item))
-        if isinstance(item, list | tuple) or (isinstance(item, dict) and path):
-            yield path, item, depth
-        if depth < _DEEPEST and not _own(item):
-            inside = torch_file.parts(item)
-            waiting.extend((f"{path}.{k}" if path else k, v, depth + 1) for k, v in inside)
-
-
-def _client(member: Any) -> Client:
-    own = _own(member)
-    if own is None:
-        weights = _weights(member)
-        assert weights is not None
-        return Client(weights)
-    counts = {name: _get(member, name) for name in ("test_samples", "train_samples")}
-    whole = {k: int(v) for k, v in counts.items() if isinstance(v, int | float)}
-    return Client(own, _weights(_get(member, "old_model")), **whole)
-
-
-def _own(member: Any) -> Weights | None:
-    """Returns the model an object carries, None where it carries none or is one itself."""
-    if not isinstance(member, dict | Record) or torch_file.is_module(member):
+def _refused(server: str, rule: Rule) -> str | None:
+    if rule.reason is None:
         return None
-    return next((w for w in (_weights(_get(member, name)) for name in _MODELS) if w), None)
+    return (
+        f"a snapshot of {server} cannot be measured as PFLlib measures it: {rule.reason}; add "
+        "algorithm.name=local to take each client's model as it was left"
+    )
 
 
-def _weights(value: Any) -> Weights | None:
-    if torch_file.is_module(value):
-        state, layers = torch_file.module_state(value)
-        return Weights(state, layers) if state else None
-    state = torch_file.state_dict(value)
-    return Weights(state) if state else None
+def _client(
+    rule: Rule, places: Sequence[Any], member: Any, chosen: Weights | None, number: int
+) -> Client:
+    own = discover.own(member)
+    model = own or weights(member)
+    assert model is not None
+    model = chosen or measured(rule, places, member, model, f"client {number}")
+    if own is None:
+        return Client(model)
+    counts = {name: attribute(member, name) for name in ("test_samples", "train_samples")}
+    whole = {k: int(v) for k, v in counts.items() if isinstance(v, int | float)}
+    return Client(model, weights(attribute(member, "old_model")), **whole)
 
 
-def _affinity(value: Any, count: int) -> Float[np.ndarray, "N N"] | None:
+def _method(server: str, asked: str | None, *, shared: bool, clients: bool) -> str:
+    """Returns the algorithm of jfl the run is filed under."""
+    if not clients or shared:
+        return "fedavg"
+    if asked in servers.ASKED:
+        return str(asked)
+    return "fedfomo" if server == "FedFomo" else "local"
+
+
+def _filed(server: str, rule: Rule, method: str) -> tuple[str, ...]:
+    """Says what is measured, where the name of the run's algorithm does not."""
+    if server.lower() == method:
+        return ()
+    return (f"a server of {server}, filed under {method}: measured is {rule.words}",)
+
+
+def _alike(models: Sequence[Weights]) -> bool:
+    """Tells whether all clients have the very same arrays."""
+    first = {name: id(array) for name, array in models[0].state.items()}
+    return all({n: id(a) for n, a in model.state.items()} == first for model in models)
+
+
+def _taken(clients: Sequence[Client], common: Weights | None, method: str) -> list[Any]:
+    models = [c.model for c in clients] if common is None else [common]
+    if not clients and common is None:
+        return []
+    former = [c.before for c in clients if c.before] if method == "fedfomo" else []
+    return [array for model in (*models, *former) for array in model.state.values()]
+
+
+def _affinity(places: Sequence[Any], count: int) -> Float[np.ndarray, "N N"] | None:
     for name in _AFFINITY:
-        found = _get(value, name)
+        found = _first(places, name)
         if isinstance(found, Tensor) and found.shape == (count, count):
             return found.read().astype(np.float32)
         if isinstance(found, list) and len(found) == count:
@@ -171,33 +216,46 @@ def _affinity(value: Any, count: int) -> Float[np.ndarray, "N N"] | None:
     return None
 
 
-def _uploaded(value: Any, count: int) -> tuple[int, ...]:
-    ids = _get(value, "uploaded_ids")
+def _uploaded(places: Sequence[Any], count: int) -> tuple[int, ...]:
+    ids = _first(places, "uploaded_ids")
     if not isinstance(ids, list):
         return ()
     return tuple(sorted({i for i in ids if type(i) is int and 0 <= i < count}))
 
 
-def _round(value: Any, settings: Mapping[str, Any]) -> int | None:
+def _round(
+    places: Sequence[Any], members: Sequence[Any], settings: Mapping[str, Any]
+) -> int | None:
+    """Returns how often the server's loop was passed, each time with training."""
+    if budget := _first(places, "Budget"):  # one entry a pass
+        return len(budget) if isinstance(budget, list) else None
     for name in _ROUNDS:
-        if type(found := _get(value, name)) is int and found >= 0:
+        if type(found := _first(places, name)) is int and found >= 0:
             return found
-    measured = _get(value, "rs_test_acc")
-    gap = settings.get("eval_gap", 1)
-    if isinstance(measured, list) and measured and type(gap) is int:
-        return (len(measured) - 1) * max(gap, 1)
+    costs = [attribute(member, name) for member in members for name in _COUNTS]
+    counts = [cost.get("num_rounds") for cost in costs if isinstance(cost, dict)]
+    if most := max((n for n in counts if type(n) is int), default=0):
+        return most
+    measured_often = _first(places, "rs_test_acc")
+    if isinstance(measured_often, list) and measured_often:
+        return (len(measured_often) - 1) * _gap(settings) + 1
     return None
 
 
-def _get(value: Any, name: str) -> Any:
-    if isinstance(value, Record):
-        return value.state.get(name)
-    return value.get(name) if isinstance(value, dict) else None
+def _measured_last(places: Sequence[Any], settings: Mapping[str, Any]) -> bool:
+    """Tells whether the clients were measured after the last pass, and not trained since."""
+    budget, scores = _first(places, "Budget"), _first(places, "rs_test_acc")
+    if not isinstance(budget, list) or not isinstance(scores, list):
+        return False
+    of_others = 1 if _first(places, "eval_new_clients") is True else 0
+    return len(scores) - of_others > math.ceil(len(budget) / _gap(settings))
 
 
-def _has_parts(value: Any) -> bool:
-    return isinstance(value, dict | list | tuple | Record)
+def _gap(settings: Mapping[str, Any]) -> int:
+    gap = settings.get("eval_gap", 1)
+    return max(gap, 1) if type(gap) is int else 1
 
 
-def _has_tensors(value: Any) -> bool:
-    return next(torch_file.walk(value), None) is not None
+def _first(places: Sequence[Any], name: str) -> Any:
+    found = (attribute(place, name) for place in places)
+    return next((value for value in found if value is not None), None)

@@ -123,7 +123,8 @@ def from_snapshot(
     done = _write_all(target, state, len(models), client, suffix, dry)
     return {
         "source": str(source), "destination": str(target), **done, "kind": "torch state dict",
-        "skipped": list(snapshot.skipped), "notes": [],
+        "skipped": list(snapshot.skipped), 
+        "notes": [*snapshot.notes, *filter(None, [snapshot.refused])],
     }  # fmt: skip
 
 

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from interop import experiments, run_folder, torch_logits, torch_state
-from interop.snapshot import Snapshot, Weights
+from interop.measured import Weights
+from interop.snapshot import Snapshot
 from interop.torch_state import Imported
 from jfl import manifest
 from jfl import mesh as meshes
@@ -37,7 +38,6 @@ class Plan:
     """A conversion that was thought through, before anything is written."""
 
     snapshot: Snapshot
-    algorithm: str
     first: Imported
     settings: dict[str, Any]
     notes: tuple[str, ...]
@@ -48,20 +48,22 @@ def plan(snapshot: Snapshot, wanted: Wanted) -> Plan:
     """Finds out which model it is and what the run is called after.
 
     Raises:
-        CheckpointError: there is no model in the file, or none jfl has.
+        CheckpointError: there is no model in the file, none jfl has, or not the one measured.
     """
+    if snapshot.refused:
+        raise CheckpointError(snapshot.refused)
     weights = snapshot.clients[0].model if snapshot.clients else snapshot.common
     if weights is None:
         raise CheckpointError("the file holds no models: neither clients, nor a state dict")
     first = torch_state.from_torch(weights.state, wanted.model, None, weights.epsilon)
-    algorithm, notes = experiments.algorithm(snapshot)
+    notes = (*snapshot.notes, *experiments.notes(snapshot))
     settings = first.settings
     if settings.get("norm") == "group" and weights.groups:
         settings = settings | {"groups": weights.groups}
     elif settings.get("norm") == "group":
         notes = (*notes, "a state dict does not say its groups: 32, or what model.groups=N says")
     skipped = tuple(dict.fromkeys((*snapshot.skipped, *first.skipped)))
-    return Plan(snapshot, algorithm, first, settings, (*notes, *first.notes), skipped)
+    return Plan(snapshot, first, settings, (*notes, *first.notes), skipped)
 
 
 def convert(source: Path, target: Path, planned: Plan, wanted: Wanted) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def convert(source: Path, target: Path, planned: Plan, wanted: Wanted) -> dict[s
     Raises:
         JflError: data that do not fit, an existing target, no room.
     """
-    snapshot, algorithm = planned.snapshot, planned.algorithm
+    snapshot, algorithm = planned.snapshot, planned.snapshot.method
     meshes.start(wanted.device, 1)
     count = len(snapshot.clients) or _clients_of(wanted)
     experiment = experiments.experiment(
@@ -100,7 +102,7 @@ def convert(source: Path, target: Path, planned: Plan, wanted: Wanted) -> dict[s
         return entries
 
     personal = bool(federation.algorithm.personal)
-    if personal:
+    if snapshot.clients:
         run_folder.check_samples(federation, [c.test_samples for c in snapshot.clients])
     number = max(snapshot.round or 1, 1)
     about = {

@@ -36,6 +36,8 @@ DEFINES = {
 KEYS = {"heads": "method"}
 """The setting that names a section's plugin, where it is not `name`."""
 _NOT_PLUGINS = {"base", "layers", "convolution", "winograd"}  # what the plugins of a folder share
+_ELSEWHERE = {"dnn": "mlp", "mlr": "mlp", "dir": "dirichlet", "pat": "pathological"}
+"""What other programs call some plugins, where the letters do not tell."""
 _outside: list[Path] = []
 
 
@@ -143,6 +145,16 @@ def summary(module: ModuleType) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Returns ", did you mean X?" in a form that fits inside a sentence, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]}?)" if close else ""
+    """Returns " (did you mean X?)" for the end of a sentence, or nothing.
+
+    Capitals and what stands between words do not count: FashionMNIST is near fashion_mnist.
+    """
+    plain = {_plain(name): name for name in reversed(list(known))}
+    name = _plain(word)
+    name = _ELSEWHERE[name] if _ELSEWHERE.get(name) in plain else name
+    close = difflib.get_close_matches(name, plain, n=1, cutoff=0.5)
+    return f" (did you mean {plain[close[0]]}?)" if close else ""
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum() or c == ".")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from interop.pickles.values import DTYPES
 from jfl.errors import SafetyError, UsageError
 
-CLASSES = ("torch.nn", "torch.optim", "flcore")
+CLASSES = ("torch.nn", "torch.optim", "torchvision.models", "flcore", "utils.ALA")
 """Modules whose classes become records unasked."""
 
 STORAGES = {

@@ -61,6 +61,22 @@ def filed_under(package: str):
             cls.__module__, cls.__qualname__ = module, word
 
 
+@contextmanager
+def module(name: str, **content: Any):
+    """Lets pickle find what a module holds that exists only here."""
+    words = name.split(".")
+    parts = [".".join(words[:end]) for end in range(1, len(words) + 1)]
+    made = [part for part in parts if part not in sys.modules]
+    for part in made:
+        sys.modules[part] = types.ModuleType(part)
+    vars(sys.modules[name]).update(content)
+    try:
+        yield
+    finally:
+        for part in made:
+            del sys.modules[part]
+
+
 def server(make: Callable[[], torch.nn.Module] = pfllib.FedAvgCNN, clients: int = CLIENTS) -> Any:
     """A FedFomo server after some rounds: every reference and helper PFLlib leaves in it."""
     torch.manual_seed(1)
@@ -71,7 +87,7 @@ def server(make: Callable[[], torch.nn.Module] = pfllib.FedAvgCNN, clients: int 
     )  # fmt: skip
     made.device, made.global_model = "cuda", copy.deepcopy(made.args.model)
     made.num_clients, made.join_ratio, made.rs_test_acc = clients, 0.2, [0.1, 0.2, 0.3, 0.4]
-    made.rs_train_loss, made.Budget, made.uploaded_ids = [1.0, 0.5], [1.5], [1, 3]
+    made.rs_train_loss, made.Budget, made.uploaded_ids = [1.0, 0.5], [1.5, 1.4, 1.3], [1, 3]
     made.P = torch.eye(clients) + 0.1 * torch.rand(clients, clients)
     made.clients = []
     for number in range(clients):

@@ -26,9 +26,8 @@ class BaseHeadSplit(nn.Module):
 
     def __init__(self, base: nn.Module):
         super().__init__()
-        self.head: nn.Module = base.fc
-        base.fc = nn.Identity()
-        self.base = base
+        head, base.fc = base.fc, nn.Identity()
+        self.base, self.head = base, head
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.base(x))
