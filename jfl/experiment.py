@@ -108,7 +108,7 @@ def load(names: Sequence[str], overrides: Iterable[str] = ()) -> Experiment:
 def read(names: Sequence[str]) -> dict[str, Any]:
     """Reads and merges yaml files, left to right, as settings of an experiment, unchecked."""
     files = [layer for name in names for layer in config.layers(name)]
-    return layered(_with_plugins(content, path.parent) for path, content in files)
+    return layered((_with_plugins(c, path.parent) for path, c in files), own_clients=True)
 
 
 def changes(overrides: Iterable[str]) -> dict[str, Any]:
@@ -126,10 +126,12 @@ def assemble(given: dict[str, Any], changes: dict[str, Any]) -> Experiment:
     stand_in = given.pop("embedded", {})
     if not isinstance(stand_in, dict):
         raise UsageError("config: embedded must be a section of settings")
-    content = layered([given, changes])
+    content = layered([given, changes], own_clients=True)
     experiment = config.check(Experiment, config.resolve(content))
     if experiment.data.on_missing == "embedded" and not datasets.available(experiment.data):
-        content = layered([given, stand_in, changes, {"data": {"embedded": True}}])
+        content = layered(
+            [given, stand_in, changes, {"data": {"embedded": True}}], own_clients=True
+        )
         experiment = config.check(Experiment, config.resolve(content))
     return experiment
 
@@ -159,16 +161,33 @@ def _with_plugins(content: dict[str, Any], beside: Path) -> dict[str, Any]:
     return content | {"plugins": [str(path) for path in paths]}
 
 
-def layered(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Merges settings, later ones over earlier ones; `data: digits` stands for its name alone."""
+def layered(layers: Iterable[dict[str, Any]], *, own_clients: bool = False) -> dict[str, Any]:
+    """Merges settings, later ones over earlier ones; `data: digits` stands for its name alone.
+
+    With `own_clients` data that come with clients bring their partition: one that an earlier layer
+    names was for other data.
+    """
     merged: dict[str, Any] = {}
     for layer in layers:
         named = {
             key: {"name": value} if key in plugins.FOLDERS and isinstance(value, str) else value
             for key, value in layer.items()
         }
+        named = _with_partition(merged, named) if own_clients else named
         merged = config.merge(_without_foreign(merged, named), named)
     return merged
+
+
+def _with_partition(old: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
+    """Adds the partition of data that come with one, where settings change to those alone."""
+    before, data, partition = old.get("data"), layer.get("data"), layer.get("partition", {})
+    name = data.get("name") if isinstance(data, dict) else None
+    same = isinstance(before, dict) and before.get("name") == name
+    known = name in plugins.names("data") and not same
+    if not known or not isinstance(partition, dict) or "name" in partition:
+        return layer
+    usual = getattr(plugins.load("data", str(name)), "PARTITION", None)
+    return layer | {"partition": {"name": usual, **partition}} if usual else layer
 
 
 def _without_foreign(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

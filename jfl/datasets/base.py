@@ -2,8 +2,9 @@
 
 A data set is one file of this folder. It defines `TITLE` (its name for people), `SHAPE` (of one
 sample; None where only the user's file knows), `Config`, `find(config)` (where the data are, or
-None) and `load(config)`. It may define `DOWNLOADS`, the original files, and `CACHED = False` where
-reading them is as fast as reading decoded arrays.
+None) and `load(config)`. It may define `DOWNLOADS`, the original files, `CACHED = False` where
+reading them is as fast as reading decoded arrays, and `PARTITION`, which is meant where a config
+names none.
 """
 
 import hashlib

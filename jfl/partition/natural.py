@@ -44,7 +44,7 @@ def recall(
             f"with enough samples to train, validate and test on; set clients={len(able)}"
         )
     chosen = np.sort(rng.choice(able, num_clients, replace=False))
-    notes = ()
+    notes = (f"the {num_clients} clients are those the data come with",)
     if num_clients < len(known):
         notes = (
             f"{num_clients} of the {len(known)} clients the data know take part, drawn with the "

@@ -5,6 +5,7 @@ table that knows how to build plain values, and no name in a file is ever import
 Source: Python's module pickletools, which documents every opcode.
 """
 
+import math
 import pickletools
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,8 @@ _KNOWN = {
         for name in (_REBUILD, _SCALAR)
     },
     "numpy ndarray": _ARRAY,
+    "numpy matrix": _ARRAY,  # an array that always has two axes
+    "numpy.matrixlib.defmatrix matrix": _ARRAY,
     "numpy dtype": _DTYPE,
     "_codecs encode": _ENCODE,
 }
@@ -30,6 +33,7 @@ _PLAIN = {
     "SHORT_BINUNICODE", "UNICODE",
 }  # fmt: skip
 _STRINGS = {"STRING", "BINSTRING", "SHORT_BINSTRING"}  # of Python 2: bytes, shown as latin-1
+_MOST_AXES = 4
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
@@ -239,9 +243,12 @@ def _fill(shape: tuple[int, ...], dtype: np.dtype, fortran: bool, content: Any) 
     if shape == ():  # what np.savez makes of a dict
         (value,) = content
         return value
-    if len(shape) != 1 or len(content) != shape[0]:
+    if not shape or len(content) != math.prod(shape) or len(shape) > _MOST_AXES:
         raise ValueError(f"it holds objects in the shape {shape}")
-    return list(content)
+    nested = list(content)
+    for size in reversed(shape[1:]):
+        nested = [nested[at : at + size] for at in range(0, len(nested), max(size, 1))]
+    return nested
 
 
 def _bytes(value: bytes | str) -> bytes:

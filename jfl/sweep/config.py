@@ -87,7 +87,7 @@ def load(names: Sequence[str], overrides: Iterable[str] = ()) -> Asked:
     }
     if search:
         changes = config.merge(changes, {"search": search})
-    content = experiments.layered([given, changes])
+    content = experiments.layered([given, changes], own_clients=True)
     if isinstance(given.get("embedded"), dict):
         # changes win over the stand-in, also where they are read back from one file
         only = {key: value for key, value in changes.items() if key in Experiment.model_fields}
