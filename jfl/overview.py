@@ -40,7 +40,11 @@ def runs_in(places: Iterable[str]) -> list[Path]:
         runs = [place] if (place / "config.yaml").is_file() else find(place)
         if not runs:
             what = "is not a run folder and holds none" if place.is_dir() else "is not there"
-            raise UsageError(f"{place} {what}; `jfl runs DIR` lists the runs below a folder")
+            what = "is a file, not a run folder" if place.is_file() else what
+            remedy = "`jfl runs DIR` lists the runs below a folder"
+            if place.suffix == ".h5":
+                remedy = "of results of PFLlib only `jfl table` makes anything"
+            raise UsageError(f"{place} {what}; {remedy}")
         found = {run.resolve(): run for run in runs} | found
     return sorted(found.values(), key=_made)
 

@@ -27,6 +27,7 @@ HOMES = {
     "omegaconf": ("jfl/config.py",),
     "PIL": ("jfl/sources/pictures.py",),
     "torch": ("interop/",),
+    "h5py": ("interop/result_files.py",),
     "grpc": ("jfl/split/",),
 }
 

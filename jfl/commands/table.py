@@ -1,5 +1,6 @@
 """`jfl table`: results of many runs side by side."""
 
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ Examples:
   jfl table outputs --across alpha --columns test_accuracy --out paper/table.tex --label tab:acc
   jfl table outputs --where alpha=0.1 --methods base,aph,loraph --out paper/table.tex
   jfl table outputs/new --add-to paper/table.tex
+  jfl table outputs ../PFLlib/results
 """,
 )
 @options.many_runs
@@ -49,7 +51,8 @@ def table(places: tuple[str, ...], which: str, **flags: Any) -> None:
     RUN is a run folder, or a folder that holds runs at any depth. Values are mean +- sample
     standard deviation over seeds; the best of each column is bold, among results of the same
     problem: equal data, partition, clients and participation. Heads and temperature are rows where
-    `jfl eval` measured them. Runs that are not finished are left out, and named.
+    `jfl eval` measured them. Runs that are not finished are left out, and named. Files
+    results/*.h5 of PFLlib are runs too.
     """
     from jfl import overview
     from jfl.report import tables
@@ -66,9 +69,13 @@ def table(places: tuple[str, ...], which: str, **flags: Any) -> None:
         raise UsageError(f"{target} cannot be of the format terminal; take markdown, latex or csv")
     label = _checked_label(flags["label"], form, added=bool(flags["add_to"]))
     screen = Screen(stderr=flags["as_json"])
+    # by its name: jfl does not know interop
+    foreign = importlib.import_module("interop.result_files")
+    files, folders = foreign.separate(places)
     runs, notes = gathered.gather(
-        overview.runs_in(places), where=flags["where"], unfinished=flags["unfinished"]
-    )
+        overview.runs_in(folders), where=flags["where"], unfinished=flags["unfinished"],
+        others=[foreign.read(path) for path in files],
+    )  # fmt: skip
     results = [result for run in runs for result in run.results(which)]
     results = comparison.only(results, words(flags["methods"]))
     asked = Asked(

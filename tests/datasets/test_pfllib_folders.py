@@ -39,7 +39,10 @@ FOLDERS = {
     "Shakespeare": (lambda n: RNG.integers(0, 80, (n, 11)), np.array, (11,), "i4"),
     "AGNews": (text, np.array, (6,), "i4"),
     "HAR": (
-        lambda n: RNG.normal(size=(n, 9, 1, 128)), lambda y: np.array(y, np.int32), (1, 128, 9), "f4",
+        lambda n: RNG.normal(size=(n, 9, 1, 128)),
+        lambda y: np.array(y, np.int32),
+        (1, 128, 9),
+        "f4",
     ),
     "Digit5": (lambda n: RNG.normal(size=(n, 3, 8, 8)).astype("f4"), np.array, (8, 8, 3), "f4"),
     "AmazonReview": (

@@ -11,7 +11,11 @@ from jfl.report.compare.results import RunResults
 
 
 def gather(
-    folders: Iterable[Path], *, where: Sequence[str] = (), unfinished: bool = False
+    folders: Iterable[Path],
+    *,
+    where: Sequence[str] = (),
+    unfinished: bool = False,
+    others: Sequence[RunResults] = (),
 ) -> tuple[list[RunResults], list[str]]:
     """Returns the runs that count, and what is to be said of those left out.
 
@@ -19,11 +23,12 @@ def gather(
         folders: run folders.
         where: `key=value` settings that runs must have.
         unfinished: whether runs count that did not reach their last round.
+        others: results of other programs.
 
     Raises:
         UsageError: a folder is no run or damaged, or no run is left.
     """
-    found = filtered([results.read(folder) for folder in folders], where)
+    found = filtered([*(results.read(folder) for folder in folders), *others], where)
     kept, notes = [], []
     for run in found:
         if not run.finished and not unfinished:
@@ -49,4 +54,5 @@ def gather(
 
 
 def _age(run: RunResults) -> tuple[bool, int, float]:
-    return run.finished, run.done, (run.folder / "config.yaml").stat().st_mtime
+    file = run.folder / "config.yaml" if run.folder.is_dir() else run.folder
+    return run.finished, run.done, file.stat().st_mtime
