@@ -1,5 +1,6 @@
 """Where in a file the clients are: found by what they hold, not by class."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ MODELS = ("model", "net", "network", "local_model", "personal_model", *_STATES)
 GLOBAL = ("global_model", "model", "net", *_STATES)
 """What a server or a file may call the model that all share."""
 _PARTIAL = ("selected_clients", "current_clients", "new_clients", "uploaded_clients")
+_NUMBERED = re.compile(r"(?:.*(?:client|user|party|site)\w*?[ ._-]?)?(\d{1,9})", re.IGNORECASE)
 _LISTS = "torch.nn.modules.container.Module"
 _DEEPEST = 6
 
@@ -81,16 +83,16 @@ def _containers(value: Any) -> Iterator[tuple[str, Any, int, Any]]:
 
 
 def _members(item: Any, *, named: bool) -> list[Any]:
-    """Returns what a container holds; numbered keys in their order, others only below a name."""
+    """Returns what a container holds: all below a name, at the top numbered clients in order."""
     if isinstance(item, Record):
         item = item.state["_modules"]
     if not isinstance(item, dict):
         return list(item)
-    numbers = [_number(key) for key in item]
-    if None not in numbers and len(set(numbers)) == len(numbers):
-        return [
-            member for _, member in sorted(zip(numbers, item.values(), strict=True), key=_first)
-        ]
+    numbered = {key: number for key in item if (number := _number(key)) is not None}
+    alike = len(set(numbered.values())) == len(numbered)
+    whole = len(numbered) == len(item)
+    if alike and (whole or (not named and all(isinstance(key, str) for key in numbered))):
+        return [item[key] for key in sorted(numbered, key=lambda key: numbered[key])]
     return list(item.values()) if named else []
 
 
@@ -98,12 +100,8 @@ def _number(key: Any) -> int | None:
     """Returns the number of a client that a key says: 3, "3", "client_3"."""
     if type(key) is int:
         return key
-    digits = str(key)[len(str(key).rstrip("0123456789")) :]
-    return int(digits) if digits and len(digits) < 10 else None
-
-
-def _first(pair: tuple[Any, Any]) -> Any:
-    return pair[0]
+    found = _NUMBERED.fullmatch(str(key))
+    return int(found[1]) if found else None
 
 
 def _is_list(item: Any) -> bool:

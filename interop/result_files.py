@@ -112,7 +112,7 @@ def _series(path: Path, name: str) -> Float[np.ndarray, " n"]:
             item = file[name] if isinstance(link, h5py.HardLink) else None
             if not isinstance(item, h5py.Dataset) or item.is_virtual or item.external:
                 raise DataError(f"{path} is no result file of PFLlib: it has no {name} of its own")
-            if item.ndim != 1 or item.size > _MOST or item.dtype.kind not in "fiu":
+            if len(item.shape) != 1 or item.shape[0] > _MOST or item.dtype.kind not in "fiu":
                 raise DataError(f"{path} is no result file of PFLlib: {name} is no row of numbers")
             return np.asarray(item[()], np.float64)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:

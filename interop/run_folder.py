@@ -71,8 +71,13 @@ def check_samples(federation: Federation, test_samples: list[int | None]) -> Non
     """Refuses data that cannot be what the clients had.
 
     Raises:
+        UsageError: they are of another number of clients.
         DataError: names the first client with another number of test samples.
     """
+    if len(test_samples) != (count := len(federation.partition.test)):
+        raise UsageError(
+            f"the file has {len(test_samples)} clients, the run {count}; leave clients=... out"
+        )
     for client, (known, rows) in enumerate(
         zip(test_samples, federation.partition.test, strict=True)
     ):

@@ -87,7 +87,8 @@ def find(value: Any, asked: str | None = None) -> Snapshot:
     rule = servers.ASKED.get(asked or "") or servers.rule_of(server, settings)
     if _measured_last(places, settings) and rule.as_left:
         rule = Rule()
-    refused = None if asked in servers.ASKED else unclear or _refused(server, rule)
+    sure = asked in servers.ASKED or not count
+    refused = None if sure else unclear or _refused(server, rule)
     if refused or (asked == "fedavg" and count):
         rule = Rule()
     chosen = common if asked == "fedavg" else None

@@ -2,18 +2,16 @@
 
 import argparse
 import copy
-import json
-import re
 from pathlib import Path
+from types import SimpleNamespace
 
-import jax
 import numpy as np
 import pytest
 
-from interop import convert, servers, snapshot
+from interop import convert, experiments, run_folder, servers, snapshot
 from interop.pickles.values import Record
 from interop.to_run import Wanted, plan
-from jfl.errors import CheckpointError
+from jfl.errors import CheckpointError, UsageError
 
 torch = pytest.importorskip("torch")
 
@@ -22,7 +20,7 @@ from tests.reference import pfllib, pfllib_measures  # noqa: E402
 
 pytestmark = pytest.mark.torch
 ROOT = Path(__file__).parents[2]
-CLIENTS, FEATURES, SAMPLES, PASSES = 3, 6, 200, 3
+CLIENTS, FEATURES, SAMPLES, PASSES = 2, 6, 200, 3
 MEASURABLE = [name for name in servers.SERVERS if name not in pfllib_measures.IMPOSSIBLE]
 
 
@@ -62,12 +60,11 @@ def stand_in(name: str, passes: int = PASSES, scores: int = PASSES, **arguments)
         one = snapshots.Client()
         one.id, one.train_samples, one.test_samples = number, 10, 12
         one.model, one.model_per, one.old_model = network(norm), network(norm), network(norm)
-        one.model_c, one.model_p, one.client_u = network(), network(), network()
-        one.customized_model, one.global_model = network(), network()
+        one.customized_model = network()
         one.head, one.client_mean = network().head, torch.nn.Parameter(torch.randn(8))
         one.personalized_params = list(one.model.parameters())  # what its optimizer returns
         server.clients.append(one)
-    server.selected_clients = server.clients[:2]
+    server.selected_clients = server.clients[:1]
     server.uploaded_models = [one.model for one in server.selected_clients]
     return server
 
@@ -110,7 +107,7 @@ def test_what_cannot_be_measured_is_said(name, tmp_path):
     found = read(stand_in(name), tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match=f"snapshot of {name} cannot .*algorithm.name=local"):
         plan(found, Wanted())
-    asked = read(stand_in(name), tmp_path / "b.pt", changes=("algorithm.name=local",))
+    asked = convert.read(tmp_path / "a.pt", Wanted(changes=("algorithm.name=local",)))
     assert plan(asked, Wanted()).snapshot.method == "local"
 
 
@@ -175,8 +172,8 @@ def test_who_asks_for_an_algorithm_gets_its_models(changes, expected, tmp_path):
     server = stand_in("Ditto")
     found = read(server, tmp_path / "a.pt", changes=changes)
     assert (found.method, found.notes) == (expected, ())
-    model = server.global_model if expected == "fedavg" else server.clients[2].model
-    for word, tensor in found.clients[2].model.state.items():
+    model = server.global_model if expected == "fedavg" else server.clients[1].model
+    for word, tensor in found.clients[1].model.state.items():
         np.testing.assert_array_equal(tensor.read(), model.state_dict()[word])
 
 
@@ -264,6 +261,10 @@ MODELS = {
     "a tuple of state dicts": lambda m: tuple(one.state_dict() for one in m),
     "numbers": lambda m: {2: m[2], 0: m[0], 1: m[1]},
     "numbered names": lambda m: {f"client_{n}": m[n].state_dict() for n in (1, 0, 2)},
+    "numbered beside others": lambda m: {
+        "round": 4,
+        **{f"Client {n}": {"model": m[n], "id": n} for n in (2, 1, 0)},
+    },
     "a list of checkpoints": lambda m: [{"epoch": 3, "state_dict": one.state_dict()} for one in m],
     "torch's list": torch.nn.ModuleList,
 }
@@ -281,27 +282,32 @@ def test_models_at_the_top_of_a_file_are_clients(form, tmp_path):
 
 
 def test_named_models_at_the_top_are_no_clients(tmp_path):
-    found = read({"teacher": network(), "student": network()}, tmp_path / "a.pt")
-    assert not found.clients
+    for names in (("teacher", "student"), ("layer1", "layer2"), ("fold_1", "fold_2")):
+        found = read({name: network() for name in names}, tmp_path / f"{names[0]}.pt")
+        assert not found.clients
 
 
 def test_a_falling_learning_rate_is_kept(tmp_path):
     server = stand_in(
         "FedFomo", learning_rate_decay=True, learning_rate_decay_gamma=0.9, local_learning_rate=0.1
     )
-    server.args.join_ratio, server.args.num_clients = 0.5, CLIENTS
-    snapshots.data(tmp_path / "data", CLIENTS, (FEATURES,))
-    path = snapshots.save(tmp_path / "a.pt", server, "zip")
-    jax.devices()  # else the conversion makes it one device for all tests that follow
-    wanted = Wanted(data=str(tmp_path / "data"))
-    found = convert.read(path, wanted)
-    planned = plan(found, wanted)
+    server.args.join_ratio = 0.5
+    found = read(server, tmp_path / "a.pt")
+    planned = plan(found, Wanted())
     assert "each time that client trains" in " ".join(planned.notes)
-    given = {"client": None, "which": "last", "scheme": None, "suffix": None, "dry": False}
-    convert.run(path, tmp_path / "run", wanted, **given)
-    text = (tmp_path / "run/config.yaml").read_text()
-    assert re.search(r"schedule: exponential\n\s+decay: 0.9\n", text)
-    assert json.loads((tmp_path / "run/status.json").read_text())["round"] == PASSES
+    made = experiments.experiment(
+        found, planned.settings, name="a", algorithm=found.method, clients=CLIENTS,
+        data=str(tmp_path), changes=(),
+    )  # fmt: skip
+    assert (made.train.schedule, made.train.decay, made.rounds) == ("exponential", 0.9, PASSES)
+    assert made.train.learning_rate_in(3) == pytest.approx(0.1 * 0.9**2)
+
+
+def test_another_number_of_clients_than_the_file_has_is_refused():
+    federation = SimpleNamespace(partition=SimpleNamespace(test=[[0], [1]]))
+    run_folder.check_samples.__wrapped__(federation, [1, 1])
+    with pytest.raises(UsageError, match="the file has 3 clients, the run 2"):
+        run_folder.check_samples.__wrapped__(federation, [1, 1, 1])
 
 
 def test_the_table_in_the_docs_is_the_one_that_is_used():
