@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from interop import experiments, result_files, to_file, to_run
+from interop import experiments, to_file, to_run
 from interop import snapshot as snapshots
-from interop.formats import npz, safetensors
+from interop.formats import hdf5, npz, safetensors
 from interop.measured import Weights
 from interop.pickles import files, listing
 from interop.snapshot import Snapshot
@@ -84,8 +84,7 @@ def read(source: Path, wanted: Wanted) -> Snapshot:
     readers = {".safetensors": safetensors.read, ".npz": npz.read}
     reader = readers.get(source.suffix.lower())
     if reader is None:
-        if result_files.is_one(source):
-            raise CheckpointError(result_files.SENTENCE.format(path=source))
+        hdf5.refuse(source)
         value = files.read(source, wanted.classes)
         try:
             return snapshots.find(value, experiments.asked(wanted.changes))

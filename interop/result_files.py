@@ -16,23 +16,10 @@ from interop import servers
 from jfl.errors import DataError, UsageError
 from jfl.report.compare.results import RunResults
 
-MAGIC = b"\x89HDF\r\n\x1a\n"
 SUFFIX = ".h5"
-SENTENCE = (
-    "{path} is HDF5, as PFLlib's results are: it holds no models; `jfl table {path}` shows them"
-)
 _MOST = 10_000_000
 _TWICE = ("Ditto",)  # measures the global model, then the personal ones
 _AFTER = ("FedPHP",)  # measures after training
-
-
-def is_one(path: Path) -> bool:
-    """Tells whether a file is HDF5, by what it starts with."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except OSError:
-        return False
 
 
 def separate(places: Sequence[str]) -> tuple[list[Path], list[str]]:

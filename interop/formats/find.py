@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from interop import result_files
-from interop.formats import gguf, npz, orbax, runs, safetensors, torch_file
+from interop.formats import gguf, hdf5, npz, orbax, runs, safetensors, torch_file
 from interop.formats.base import Contents
 from interop.pickles.regions import File
 from jfl import manifest
@@ -40,8 +39,7 @@ def _file(path: Path, classes: Sequence[str]) -> Contents:
         return npz.read(path)
     if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < file.size:
         return safetensors.read(path)
-    if head.startswith(result_files.MAGIC):
-        raise CheckpointError(result_files.SENTENCE.format(path=path))
+    hdf5.refuse(path)
     try:
         return torch_file.read(path, classes)
     except CheckpointError as error:

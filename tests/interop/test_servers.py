@@ -16,6 +16,7 @@ from jfl.errors import CheckpointError, UsageError
 torch = pytest.importorskip("torch")
 
 from tests.interop import snapshots  # noqa: E402
+from tests.interop.test_convert import without_torch  # noqa: E402
 from tests.reference import pfllib, pfllib_measures  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -314,3 +315,23 @@ def test_the_table_in_the_docs_is_the_one_that_is_used():
     text = (ROOT / "docs/from-pfllib.md").read_text()
     for name, rule in servers.SERVERS.items():
         assert f"| {name} | {rule.words} |" in text, f"| {name} | {rule.words} |"
+
+
+def test_converted_without_torch_each_client_is_right_as_often_as_in_pfllib(tmp_path):
+    snapshots.data(tmp_path / "data", CLIENTS, (FEATURES,))
+    names, commands = ["Ditto", "SCAFFOLD", "FedRep"], []
+    for name in names:
+        snapshots.save(tmp_path / f"{name}.pt", stand_in(name), "zip")
+        commands += [["convert", f"{name}.pt", name, "--data", "data"], ["eval", name]]
+    answers = without_torch(*commands, cwd=tmp_path)
+    for place, name in enumerate(names):
+        made, told = answers[2 * place : 2 * place + 2]
+        assert (made["code"], made["round"], told["code"]) == (0, PASSES, 0)
+        assert made["algorithm"] == ("fedavg" if name == "SCAFFOLD" else "local")
+        server = stand_in(name)
+        for row, one in zip(told["per_client"], server.clients, strict=True):
+            with np.load(tmp_path / f"data/test/{one.id}.npz", allow_pickle=True) as file:
+                x = torch.tensor(file["data"].tolist()["x"])
+            expected = pfllib_measures.answers(name, server, one, x).argmax(1).numpy()
+            right = int((expected == snapshots.labels(tmp_path / "data", one.id)).sum())
+            assert (row["id"], row["n"], row["correct"]) == (one.id, snapshots.TEST, right)
