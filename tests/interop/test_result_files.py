@@ -49,7 +49,7 @@ def test_files_are_rows_beside_runs(tmp_path):
     for seed, last in enumerate((0.5, 0.7)):
         write(tmp_path / f"results/MNIST_FedFomo_test_{seed}.h5", [0.1, last])
     run = command_line.straight()
-    words = ["--by", "algorithm", "--columns", "test_accuracy", "--methods", "base"]
+    words = ["--by", "algorithm,data", "--columns", "test_accuracy", "--methods", "base"]
     done = command_line.warm("table", str(run), "results", *words, "--json", cwd=tmp_path)
     assert done.code == 0, done.err
     rows = {row["algorithm.name"]: row for row in done.answer["rows"]}
