@@ -90,8 +90,9 @@ class Experiment(Section):
         return max(1, int(self.clients * self.participation + 1e-9))
 
 
-RESUMABLE = ("rounds", "evaluate.", "checkpoint.", "data.cache", "plugins")
-"""Keys (or starts of keys) that may change when a run is resumed."""
+RESUMABLE = ("rounds", "evaluate.", "checkpoint.", "data.cache", "data.cache_dir", "plugins")
+"""Keys, or sections of them, that may change when a run is resumed: they decide nothing that is
+done. Of rounds there may be no fewer than are done (`folder.changed_experiment`)."""
 
 
 def load(names: Sequence[str], overrides: Iterable[str] = ()) -> Experiment:
@@ -202,6 +203,11 @@ def _without_foreign(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]
             known = plugins.load(section, name).Config.model_fields
             kept[section] = {key: value for key, value in before.items() if key in known}
     return kept
+
+
+def resumable(key: str) -> bool:
+    """Tells whether a setting may change when a run is resumed."""
+    return any(key == name or (name.endswith(".") and key.startswith(name)) for name in RESUMABLE)
 
 
 def changed_keys(old: Experiment, new: Experiment) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from jfl.experiment import Experiment
 from jfl.federation import Federation
 from jfl.partition.base import Partition, table
 from jfl.report import summary
-from jfl.report.journal import plain, write_text
+from jfl.report.journal import Journal, plain, write_text
 from jfl.report.pictures import gallery
 
 REPLAN = "go on there, or give --replan and accept that results may differ in the last bits"
@@ -202,13 +203,34 @@ def changed_experiment(folder: RunFolder, changes: Sequence[str]) -> Experiment:
     saved = experiments.saved(folder.path / "config.yaml", moved)
     wanted = experiments.saved(folder.path / "config.yaml", changes)
     fixed = [
-        key
-        for key in experiments.changed_keys(saved, wanted)
-        if not key.startswith(experiments.RESUMABLE)
+        key for key in experiments.changed_keys(saved, wanted) if not experiments.resumable(key)
     ]
     if fixed:
         raise UsageError(
             f"a resumed run keeps its settings, but {fixed[0]} would change; only rounds, "
             "evaluate.* and checkpoint.* may"
         )
+    if wanted.rounds != saved.rounds:
+        _check_rounds(folder, wanted.rounds)
     return wanted
+
+
+def _check_rounds(folder: RunFolder, wanted: int) -> None:
+    """Refuses to end a run before rounds it has done, or on one whose result is not known.
+
+    Raises:
+        UsageError: with the remedy.
+    """
+    records = Journal(folder.path).records()
+    done = max([summary.rounds_done(records, folder.status), *folder.checkpoints.rounds()])
+    anew = shlex.quote(str(folder.path / "config.yaml"))
+    if wanted < done:
+        raise UsageError(
+            f"rounds={wanted}, but {folder.path} has done {done}, and no round is undone; give "
+            f"rounds={done} or more, or start another run with jfl train {anew} rounds={wanted}"
+        )
+    if wanted == done and summary.last_evaluation(records).get("round") != done:
+        raise UsageError(
+            f"rounds={wanted}, but round {done} of {folder.path} is done and was not evaluated, so "
+            f"its result would not be known; give rounds={done + 1} or more"
+        )

@@ -14,7 +14,7 @@ from jfl.config import parse_yaml
 from jfl.errors import UsageError
 from jfl.hold import holder
 from jfl.report.journal import Journal
-from jfl.report.summary import last_evaluation
+from jfl.report.summary import last_evaluation, rounds_done
 
 POLL = 0.2  # seconds between looks
 
@@ -65,7 +65,7 @@ def describe(run: Path) -> dict[str, Any]:
             "algorithm": config["algorithm"]["name"],
             "data": config["data"]["name"],
             "embedded": config["data"]["embedded"],
-            "rounds": config["rounds"],
+            "rounds": int(config["rounds"]),
             "state": _state(status["state"], held=pid is not None),
             "error": status.get("error"),
         }
@@ -73,8 +73,8 @@ def describe(run: Path) -> dict[str, Any]:
         raise UsageError(f"{run} is damaged: {error!r}") from error
     journal = Journal(run)
     records, timing = journal.records(), journal.timing()
-    # a converted run has rounds, but no journal of them
-    done = max((record["round"] for record in records), default=status.get("round", 0))
+    done = rounds_done(records, status)
+    known["rounds"] = max(known["rounds"], done)  # a config may have been made to ask for fewer
     seconds = [row["seconds"] for row in timing[1:] or timing]  # the first round compiles
     left = float(np.median(seconds)) * (known["rounds"] - done) if seconds and pid else None
     return known | {

@@ -126,7 +126,9 @@ def resume(
             return _dry_summary(federation, 0), 0
         detach.announce(path)
         with folders.writing(folder.path, ROOM):
-            # a resume that is itself interrupted must know what this one was asked for
+            # a resume that is itself interrupted must know what this one was asked for; the status
+            # comes first, or a finished run would seem to have done all rounds it now asks for
+            folder.write_status(state="running", round=last or 0, rounds=experiment.rounds)
             write_text(folder.path / "config.yaml", configs.dump(experiment))
             if replan:
                 Journal(folder.path).cut(last or 0)

@@ -21,6 +21,7 @@ from jfl.experiment import Experiment
 from jfl.federate import check_fits
 from jfl.federation import Federation, prepare
 from jfl.folder import RunFolder
+from jfl.report.summary import summarise
 from jfl.types import Params
 
 BLOCK = 32
@@ -148,7 +149,7 @@ def describe(saved: Saved) -> dict[str, Any]:
         "title": folders.title(saved.federation),
         "round": saved.round,
         "algorithm": experiment.algorithm.name,
-        "rounds": experiment.rounds,
+        "rounds": max(saved.round, summarise(saved.folder.path)["rounds"]),
         "clients": experiment.clients,
         "cohort": experiment.cohort_size,
         "seed": experiment.seed,

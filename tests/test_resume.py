@@ -180,6 +180,42 @@ def test_other_settings_are_refused(tmp_path):
     assert "rounds: 12\n" in (run / "config.yaml").read_text()
 
 
+def test_fewer_rounds_than_are_done_are_refused_before_anything_is_written(tmp_path):
+    finished, stopped = copied(tmp_path / "a"), copied(tmp_path / "b", saved=(11,))
+    lines = (stopped / "journal.jsonl").read_text().splitlines(keepends=True)
+    bare = json.dumps({"round": 11, "cohort": [], "train_loss": 1.0}) + "\n"
+    (stopped / "journal.jsonl").write_text("".join([*lines[:10], bare]))
+    (stopped / "status.json").write_text(json.dumps({"state": "interrupted", "round": 11}))
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+
+    for run, word, said in (
+        (finished, "rounds=5", f"rounds=5, but {finished} has done 12, and no round is undone"),
+        (stopped, "rounds=5", f"rounds=5, but {stopped} has done 11, and no round is undone"),
+        (stopped, "rounds=11", "is done and was not evaluated, so its result would not be known"),
+    ):
+        done = warm("train", "--resume", str(run), word, "--json", cwd=tmp_path)
+        assert (done.code, done.answer["code"]) == (2, 2)
+        assert said in done.error
+    assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+
+
+def test_a_run_whose_config_asks_for_fewer_rounds_is_shown_with_those_it_has_done(tmp_path):
+    run = copied(tmp_path)  # as an older jfl left it
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace(f"rounds: {ROUNDS}\n", "rounds: 5\n"))
+    listed = warm("runs", str(tmp_path), "--json", cwd=tmp_path).answer["items"]
+    table = warm("table", str(run), "--by", "rounds", "--json", cwd=tmp_path).answer
+    page = tmp_path / "page.md"
+    told = warm("report", str(run), "--out", str(page), cwd=tmp_path)
+    measured = warm("eval", str(run), "--json", cwd=tmp_path).answer
+
+    assert [(item["round"], item["rounds"]) for item in listed] == [(ROUNDS, ROUNDS)]
+    assert [row["rounds"] for row in table["rows"]] == [ROUNDS]
+    assert told.code == 0, told.err
+    assert f"after {ROUNDS} of {ROUNDS} rounds: " in page.read_text()
+    assert measured["rounds"] == ROUNDS
+
+
 def test_a_run_that_is_being_trained_is_left_alone(tmp_path):
     run = copied(tmp_path, saved=(11,))
     with hold.hold(run):

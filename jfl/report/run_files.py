@@ -11,7 +11,7 @@ from jfl.errors import UsageError
 from jfl.hold import holder
 from jfl.report import evaluations
 from jfl.report.journal import Journal, read_json
-from jfl.report.summary import Owned, last_evaluation, read_partition
+from jfl.report.summary import Owned, last_evaluation, read_partition, rounds_done
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,12 @@ class RunFiles:
     @property
     def rounds(self) -> int:
         """Rounds done."""
-        # a converted run has rounds, but no journal of them
-        done = self.status.get("round", 0)
-        return max((record["round"] for record in self.records), default=done)
+        return rounds_done(self.records, self.status)
+
+    @property
+    def planned(self) -> int:
+        """Rounds asked for; never fewer than were done, whatever its config says."""
+        return max(self.config["rounds"], self.rounds)
 
     @property
     def evaluation(self) -> dict[str, Any]:

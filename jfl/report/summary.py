@@ -18,6 +18,16 @@ def last_evaluation(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return next((r for r in reversed(records) if "test_accuracy" in r), {})
 
 
+def rounds_done(records: Sequence[Mapping[str, Any]], status: Mapping[str, Any]) -> int:
+    """Returns how many rounds a run has done, whatever its config asks for.
+
+    A converted run has rounds, but no journal of them.
+    """
+    said = status.get("round")
+    done = [record["round"] for record in records]
+    return max(done, default=said if isinstance(said, int) else 0)
+
+
 def summarise(folder: Path) -> dict[str, Any]:
     """Returns rounds done, the last evaluation and the costs of a run, from its journal."""
     journal = Journal(folder)
@@ -25,7 +35,7 @@ def summarise(folder: Path) -> dict[str, Any]:
     last = last_evaluation(records)
     seconds = [row["seconds"] for row in timing if "seconds" in row]
     return {
-        "rounds": max((row["round"] for row in records), default=0),
+        "rounds": rounds_done(records, {}),
         "test_accuracy": last.get("test_accuracy"),
         "test_accuracy_mean": last.get("test_accuracy_mean"),
         "test_accuracy_worst10": last.get("test_accuracy_worst10"),

@@ -15,6 +15,7 @@ from jfl.errors import UsageError
 from jfl.report.compare.measures import known
 from jfl.report.evaluations import BASE, FOLDER, methods
 from jfl.report.journal import Journal, read_json
+from jfl.report.summary import rounds_done
 
 WHICH = {
     "last": "last",
@@ -121,8 +122,7 @@ def read(folder: Path) -> RunResults:
     settings = _settings(folder)
     records = Journal(folder).records()
     status, result = (_content(folder / f"{name}.json") for name in ("status", "result"))
-    rounds = [record["round"] for record in records]
-    done = max([*rounds, *(n for n in [status.get("round")] if isinstance(n, int))], default=0)
+    done = rounds_done(records, status)
     journal = {r["round"]: _metrics(r) for r in records if "test_accuracy" in r}
     if not journal and result and isinstance(result.get("rounds"), int):
         journal = {result["rounds"]: _metrics(result)}  # the journal was not copied with the run
@@ -138,9 +138,9 @@ def read(folder: Path) -> RunResults:
             strangers[number] = str(content["ood"].get("name"))
     return RunResults(
         folder=folder,
-        settings=settings,
+        settings=settings | {"rounds": max(settings["rounds"], done)},
         done=done,
-        finished=done >= settings["rounds"] or status.get("state") == "finished",
+        finished=done >= settings["rounds"],
         journal={number: metrics for number, metrics in journal.items() if metrics},
         evaluations=evaluations,
         strangers=strangers,

@@ -33,7 +33,7 @@ def settings(runs: Sequence[RunFiles]) -> dict[str, list[str]]:
 
     What all runs have comes before what only some algorithms have.
     """
-    flat = [_flat(run.config) | _made_by(run) for run in runs]
+    flat = [_settings(run) | _made_by(run) for run in runs]
     names = list(dict.fromkeys(name for values in flat for name in values))
     found = {name: [values.get(name, ABSENT) for values in flat] for name in names}
     differ = {name: values for name, values in found.items() if len(set(values)) > 1}
@@ -75,6 +75,10 @@ def _label(names: Sequence[str], differs: Mapping[str, Sequence[str]], place: in
 def _folder(run: RunFiles) -> str:
     folder = run.folder.resolve()
     return f"{folder.parent.name}/{folder.name}"
+
+
+def _settings(run: RunFiles) -> dict[str, str]:
+    return _flat(run.config) | {"rounds": str(run.planned)}
 
 
 def _flat(content: Mapping[str, Any], before: str = "") -> dict[str, str]:

@@ -31,8 +31,8 @@ def headline(run: RunFiles) -> Paragraph:
     """Returns the run in one line."""
     config, last = run.config, reached(run)
     name = str(config["algorithm"]["name"])
-    rounds = f"{run.rounds} of {config['rounds']} rounds"
-    ended = "" if run.rounds >= config["rounds"] else " (interrupted)"
+    rounds = f"{run.rounds} of {run.planned} rounds"
+    ended = "" if run.rounds >= run.planned else " (interrupted)"
     if run.held:
         ended = " (still running)"
     elif run.status.get("state") == "failed":
