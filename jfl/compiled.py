@@ -9,20 +9,34 @@ from typing import Any
 
 import jax
 
+from jfl import trust
+from jfl.errors import SafetyError
+
 FOLDER = "compiled"
 
 
-def keep(place: Path) -> None:
-    """Keeps compiled programs in a folder, so that the next run need not compile them again.
+def keep() -> None:
+    """Keeps compiled programs, so that the next run need not compile them again.
 
-    JAX's own setting (JAX_COMPILATION_CACHE_DIR) has the last word. Machines of other types that
-    share the folder do not share programs.
+    They are code, so they lie in the user's own `$XDG_CACHE_HOME/jfl` and never where data or a
+    run may have come with some. JAX's own setting (JAX_COMPILATION_CACHE_DIR) has the last word.
+    Machines of other types that share the folder do not share programs.
     """
     if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
         return
-    if not os.access(place if place.exists() else place.parent, os.W_OK):
+    own = trust.own_folder("XDG_CACHE_HOME", ".cache")
+    if own is None:
+        return
+    place = own / FOLDER / _machine()
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (own, own / FOLDER, place):
+            trust.require_own(folder)
+    except (OSError, SafetyError):
+        return
+    if not os.access(place, os.W_OK):
         return  # it would only warn in every run
-    jax.config.update("jax_compilation_cache_dir", str(place / FOLDER / _machine()))
+    jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

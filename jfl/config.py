@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from jfl import trust
 from jfl.errors import UsageError
 from jfl.plugins import nearest
 
@@ -155,10 +156,22 @@ def layers(name: str) -> list[tuple[Path, dict[str, Any]]]:
     return _layers(config_path(name), ())
 
 
+def read_saved(path: Path) -> dict[str, Any]:
+    """Reads a config that jfl saved: it is whole and final, so it includes no other file.
+
+    Raises:
+        UsageError: it is no yaml, or was changed to include one.
+    """
+    content = _content(path)
+    if "include" in content:
+        raise UsageError(f"{path} was saved by jfl and includes nothing; take out its include")
+    return content
+
+
 def _layers(path: Path, outer: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:
     if path.resolve() in outer:
         raise UsageError(f"{path} includes itself; take it out of its include")
-    content = _content(path)
+    content = read_saved(path) if trust.saved(path) else _content(path)
     included = content.pop("include", [])
     if not isinstance(included, list) or not all(isinstance(item, str) for item in included):
         raise UsageError(f"{path}: include must be a list of yaml files")

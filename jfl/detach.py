@@ -3,10 +3,19 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 ANNOUNCE = "JFL_ANNOUNCE_FD"
 """Names the file descriptor to which a detached run writes its folder, once it has one."""
+
+
+def command(words: Sequence[str]) -> list[str]:
+    """Returns how to start `jfl WORDS`, so that no file where one is stands in for a module."""
+    # not where jfl itself is imported from there
+    here = [] if Path(__file__).parents[1] == Path.cwd() else ["-P"]
+    return [sys.executable, *here, "-m", "jfl", *words]
 
 
 def start(words: list[str]) -> dict[str, Any]:
@@ -19,7 +28,7 @@ def start(words: list[str]) -> dict[str, Any]:
     """
     reader, writer = os.pipe()
     child = subprocess.Popen(
-        [sys.executable, "-m", "jfl", *words],
+        command(words),
         stdin=subprocess.DEVNULL,
         env=os.environ | {ANNOUNCE: str(writer)},
         pass_fds=[writer],

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
 
 from jfl import checkpoint as checkpoints
-from jfl import config, plugins
+from jfl import config, plugins, trust
 from jfl import evaluate as evaluation
 from jfl.algorithms import base as algorithms
 from jfl.clients import optimizer
@@ -109,7 +109,7 @@ def load(names: Sequence[str], overrides: Iterable[str] = ()) -> Experiment:
 def read(names: Sequence[str]) -> dict[str, Any]:
     """Reads and merges yaml files, left to right, as settings of an experiment, unchecked."""
     files = [layer for name in names for layer in config.layers(name)]
-    return layered((_with_plugins(c, path.parent) for path, c in files), own_clients=True)
+    return layered((_with_plugins(c, path.parent, path) for path, c in files), own_clients=True)
 
 
 def changes(overrides: Iterable[str]) -> dict[str, Any]:
@@ -143,13 +143,22 @@ def saved(path: Path, overrides: Iterable[str] = ()) -> Experiment:
     Raises:
         UsageError: the first thing wrong.
     """
-    content = config.merge(config.read([str(path)]), config.parse_overrides(overrides))
-    content = _with_plugins(content, Path())
-    return config.check(Experiment, config.resolve(content))
+    wanted, content = config.parse_overrides(overrides), config.read_saved(path)
+    if "plugins" in wanted:
+        wanted, content = _with_plugins(wanted, Path()), content | {"plugins": []}
+    else:
+        content = _with_plugins(content, path.parent, path, saved=True)
+    return config.check(Experiment, config.merge(content, wanted))
 
 
-def _with_plugins(content: dict[str, Any], beside: Path) -> dict[str, Any]:
-    """Adds the plugins some settings name, and makes the paths of their folders absolute."""
+def _with_plugins(
+    content: dict[str, Any], beside: Path, source: Path | None = None, *, saved: bool = False
+) -> dict[str, Any]:
+    """Adds the plugins some settings name, and makes the paths of their folders absolute.
+
+    Raises:
+        SafetyError: the settings are from a file that jfl saved, and this user does not know them.
+    """
     folders = content.get("plugins")
     if folders is None:
         return content
@@ -157,8 +166,10 @@ def _with_plugins(content: dict[str, Any], beside: Path) -> dict[str, Any]:
     if not isinstance(folders, list) or not all(isinstance(item, str) for item in folders):
         raise UsageError("config: plugins must be a list of folders, such as [./my_methods]")
     paths = [(beside / Path(folder).expanduser()).resolve() for folder in folders]
-    for path in paths:
-        plugins.add(path)
+    if paths and source is not None and (saved or trust.saved(source)):
+        paths = plugins.recall(paths, source)
+    else:
+        paths = [plugins.add(path) for path in paths]
     return content | {"plugins": [str(path) for path in paths]}
 
 

@@ -3,19 +3,19 @@
 `algorithms/fedfomo.py` is reached by the word `fedfomo` in a yaml file. Nothing is registered by
 hand, so a new file is known to the config, to `jfl list` and to the conformance tests at once.
 Folders of the same shape outside jfl are added with `add`; they are to plugins what `sys.path` is
-to modules.
+to modules. Those that a saved config names are added with `recall`, if this user knows them.
 """
 
 import difflib
-import hashlib
 import importlib
 import pkgutil
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from jfl.errors import UsageError
+from jfl import trust
+from jfl.errors import SafetyError, UsageError
+from jfl.plugin_code import Code, Finder
 
 # config section -> folder of jfl/ that holds its plugins
 FOLDERS = {
@@ -38,33 +38,93 @@ KEYS = {"heads": "method"}
 _NOT_PLUGINS = {"base", "layers", "convolution", "winograd"}  # what the plugins of a folder share
 _ELSEWHERE = {"dnn": "mlp", "mlr": "mlp", "dir": "dirichlet", "pat": "pathological"}
 """What other programs call some plugins, where the letters do not tell."""
-_outside: list[Path] = []
+_outside: list[Code] = []
+_given: list[Path] = []
+_finder = Finder(lambda: _outside)
 
 
-def add(folder: Path) -> None:
+def add(folder: Path) -> Path:
     """Adds the plugins of a folder that holds algorithms/, datasets/, models/ or partition/.
+
+    The user has named it: from now on saved configs may name it too, until it changes.
+
+    Returns:
+        The whole path of the folder.
 
     Raises:
         UsageError: it holds none, or one whose name is taken.
     """
     folder = folder.expanduser().resolve()
-    if folder in _outside:
-        return
+    if (code := _added(folder)) is None:
+        code = _read(folder)
+        _add(code)
+    trust.remember(code.sha256, folder)
+    return folder
+
+
+def give(folders: Iterable[Path]) -> list[Path]:
+    """Adds folders of a command; they stand in for those that saved configs name."""
+    _given.extend(add(folder) for folder in folders)
+    return list(_given)
+
+
+def take_back() -> None:
+    """Ends what `give` began, at the end of a command."""
+    _given.clear()
+
+
+def recall(folders: Sequence[Path], config: Path) -> list[Path]:
+    """Adds the plugins that a saved config names, if this user let jfl run them before.
+
+    Returns:
+        The folders, or those that the command has given instead of them.
+
+    Raises:
+        SafetyError: they are unknown, or have changed.
+        UsageError: as `add`.
+    """
+    if _given:
+        return list(_given)
+    for folder in folders:
+        if _added(folder) is not None:
+            continue
+        code = _read(folder)
+        if not trust.known(code.sha256):
+            raise SafetyError(
+                f"{config} names plugins, and you have not trained with {folder} as it is now: "
+                f"read its code and, if you trust it, let it run with --plugins {folder}"
+            )
+        _add(code)
+    return list(folders)
+
+
+def _added(folder: Path) -> Code | None:
+    return next((code for code in _outside if code.path == folder), None)
+
+
+def _read(folder: Path) -> Code:
+    """Returns the files of a folder of plugins.
+
+    Raises:
+        UsageError: it is none.
+    """
     if not folder.is_dir():
-        raise UsageError(f"plugins: {folder} is not a folder")
-    found = {section: _in(folder / kind) for section, kind in FOLDERS.items()}
-    if not any(found.values()):
+        raise UsageError(f"plugins: {folder} is not a folder; say where it is with --plugins")
+    if not any(_in(folder / kind) for kind in FOLDERS.values()):
         kinds = ", ".join(f"{kind}/" for kind in FOLDERS.values())
         raise UsageError(f"plugins: {folder} holds no python file in any of {kinds}")
     if not folder.name.isidentifier():
         raise UsageError(f"plugins: {folder.name} cannot be imported; name it like a variable")
-    for section, its in found.items():
-        for name in its & set(names(section)):
-            taken = folder / FOLDERS[section] / f"{name}.py"
+    return Code(folder)
+
+
+def _add(code: Code) -> None:
+    for section, kind in FOLDERS.items():
+        for name in sorted(_plugins(code.modules(kind)) & set(names(section))):
+            taken = code.path / kind / f"{name}.py"
             raise UsageError(f"plugins: {taken} has the name of another {section}; rename it")
-    # last, so that nothing beside the folder shadows what is installed
-    sys.path.append(str(folder.parent))
-    _outside.append(folder)
+    _outside.append(code)
+    _finder.install()
 
 
 def key(section: str) -> str:
@@ -80,25 +140,25 @@ def names(section: str) -> list[str]:
 
 def outside(section: str) -> dict[str, Path]:
     """Returns the plugins of a config section that are not jfl's own, with their files."""
+    kind = FOLDERS[section]
     return {
-        name: folder / FOLDERS[section] / f"{name}.py"
-        for folder in _outside
-        for name in _in(folder / FOLDERS[section])
+        name: code.path / kind / f"{name}.py"
+        for code in _outside
+        for name in _plugins(code.modules(kind))
     }
 
 
 def fingerprint() -> dict[str, str]:
     """Returns the SHA-256 of every python file in the folders from outside."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for folder in _outside
-        for path in sorted(folder.rglob("*.py"))
-    }
+    return {name: digest for code in _outside for name, digest in code.fingerprint.items()}
 
 
 def _in(folder: Path) -> set[str]:
-    found = {module.name for module in pkgutil.iter_modules([str(folder)])}
-    return {name for name in found - _NOT_PLUGINS if not name.startswith("_")}
+    return _plugins({module.name for module in pkgutil.iter_modules([str(folder)])})
+
+
+def _plugins(modules: set[str]) -> set[str]:
+    return {name for name in modules - _NOT_PLUGINS if not name.startswith("_")}
 
 
 def load(section: str, name: str) -> ModuleType:

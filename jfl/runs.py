@@ -211,7 +211,7 @@ def _start_jax(experiment: Experiment, device: str | None, cpu_devices: int) -> 
         os.environ["XLA_FLAGS"] = flags.strip()
     meshes.start(device, cpu_devices)
     if experiment.data.cache:
-        compiled.keep(experiment.data.cache_place)
+        compiled.keep()
 
 
 def _introduce(federation: Federation, screen: Screen) -> None:

@@ -110,7 +110,7 @@ def load(
         experiment = experiment.model_copy(update={"data": moved})
     meshes.start(device, experiment.plan.devices or meshes.cores())
     if experiment.data.cache:
-        compiled.keep(experiment.data.cache_place)
+        compiled.keep()
     federation = prepare(experiment, folder.partition)
     check_fits(federation, checkpoints, number)
     block = min(experiment.clients, BLOCK)

@@ -42,6 +42,7 @@ Path(SMALL).write_text(CONFIG, encoding="utf-8")
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))},
     "PYTHONPATH": str(CHECKOUT),
+    "XDG_STATE_HOME": str(_scratch / "state"),
     "JAX_PLATFORMS": "cpu",
     # the processes of a test session compile each program once between them
     "JAX_COMPILATION_CACHE_DIR": str(_scratch / "compiled"),

@@ -45,7 +45,8 @@ def test_a_second_run_finds_its_programs(tmp_path: Path, monkeypatch: pytest.Mon
     from tests import command_line
 
     own = {k: v for k, v in command_line.ENVIRONMENT.items() if not k.startswith("JAX_")}
-    monkeypatch.setattr(command_line, "ENVIRONMENT", own | {"JAX_PLATFORMS": "cpu"})
+    place = {"XDG_CACHE_HOME": str(tmp_path / "own")}
+    monkeypatch.setattr(command_line, "ENVIRONMENT", own | {"JAX_PLATFORMS": "cpu"} | place)
     first, second, without = (
         command("train", SMALL, "rounds=1", "--json", *words, cwd=tmp_path)
         for words in ((), (), ("--no-cache",))
@@ -55,7 +56,10 @@ def test_a_second_run_finds_its_programs(tmp_path: Path, monkeypatch: pytest.Mon
     assert second.answer["programs_kept"] > 0.8 * first.answer["programs_compiled"]
     assert second.answer["params_sha256"] == first.answer["params_sha256"]
     assert without.answer["programs_kept"] == 0
-    assert list((tmp_path / "data_cache" / "compiled").iterdir())
+    kept_in = tmp_path / "own" / "jfl" / "compiled"
+    assert list(kept_in.iterdir())
+    assert kept_in.stat().st_mode & 0o077 == 0
+    assert not (tmp_path / "data_cache" / "compiled").exists()
     run = tmp_path / second.answer["run"]
     kept = json.loads((run / "result.json").read_text())["programs_kept"]
     assert f"{kept} kept from earlier runs" in (run / "report.md").read_text()
@@ -63,7 +67,8 @@ def test_a_second_run_finds_its_programs(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_what_the_user_set_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = jax.config.jax_compilation_cache_dir
-    compiled.keep(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiled.keep()
     assert jax.config.jax_compilation_cache_dir == before
     assert CHECKOUT.is_dir()
     assert not os.listdir(tmp_path)

@@ -89,7 +89,7 @@ def run(
 
 
 def _own() -> list[str]:
-    return [sys.executable, "-m", "jfl.bench.worker"]
+    return [sys.executable, "-P", "-m", "jfl.bench.worker"]
 
 
 def _row(

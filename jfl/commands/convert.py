@@ -48,6 +48,7 @@ Examples:
 @click.option("--list-globals", is_flag=True, help="Only list the names a pickle holds.")
 @click.option("--dry-run", is_flag=True, help="Show what would become what; write nothing.")
 @options.device
+@options.plugins
 @options.common
 def convert(source: str, destination: str | None, **flags: Any) -> None:
     """Convert models and snapshots.

@@ -34,6 +34,7 @@ Examples:
 @options.data_dir
 @options.cache
 @options.device
+@options.plugins
 @options.common
 def evaluate(run: str, which: str, **flags: Any) -> None:
     """Measure a trained federation.

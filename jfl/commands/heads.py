@@ -30,6 +30,7 @@ Examples:
 @options.data_dir
 @options.cache
 @options.device
+@options.plugins
 @options.common
 def heads(run: str, changes: tuple[str, ...], method: str, **flags: Any) -> int:
     """Train an ensemble of heads for each client of a run.

@@ -1,6 +1,5 @@
 """`jfl list`: what there is to name in a config, with its settings."""
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -29,17 +28,15 @@ Examples:
 """,
 )
 @click.argument("kind", type=click.Choice(list(KINDS)), required=False)
-@click.option("--plugins", "folder", metavar="DIR", help="A folder of your own to look at as well.")
+@options.plugins
 @options.common
-def list_plugins(kind: str | None, folder: str | None = None, **flags: Any) -> None:
+def list_plugins(kind: str | None, **flags: Any) -> None:
     """List algorithms, data sets, heads, models and partitions with their settings."""
     from rich.text import Text
 
     from jfl import plugins
     from jfl.report.screen import Screen
 
-    if folder:
-        plugins.add(Path(folder))
     screen = Screen(stderr=flags["as_json"])
     items = []
     for title, section in KINDS.items():

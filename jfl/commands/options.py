@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -23,6 +24,23 @@ def cache(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--data-cache-dir", metavar="DIR",
         help="Where decoded data and downloads are kept (data.cache_dir).",
+    )(function)  # fmt: skip
+
+
+def plugins(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --plugins, which lets code of the user's own run; see `jfl.plugins.give`."""
+
+    def give(context: click.Context, _: click.Parameter, folders: tuple[str, ...]) -> list[str]:
+        if not folders:
+            return []
+        from jfl import plugins
+
+        context.call_on_close(plugins.take_back)
+        return [str(folder) for folder in plugins.give(map(Path, folders))]
+
+    return click.option(
+        "--plugins", multiple=True, metavar="DIR", callback=give,
+        help="A folder of your own algorithms, models, ...: its code runs, now and later.",
     )(function)  # fmt: skip
 
 

@@ -31,6 +31,7 @@ Examples:
 @options.data_dir
 @options.cache
 @options.device
+@options.plugins
 @options.common
 def sweep(words: tuple[str, ...], **flags: Any) -> int:
     """Train over a grid of settings and seeds; each combination, a cell, in a process of its own.
@@ -47,6 +48,7 @@ def sweep(words: tuple[str, ...], **flags: Any) -> int:
     changes = [word for word in words if "=" in word]
     settings = options.data_settings(flags)
     changes += [f"data.{key}={json.dumps(value)}" for key, value in settings.items()]
+    changes += [f"plugins={json.dumps(flags['plugins'])}"] if flags["plugins"] else []
     screen = Screen(stderr=flags["as_json"])
     if flags["status"]:
         if words or flags["resume"]:

@@ -31,6 +31,7 @@ Examples:
 @options.data_dir
 @options.cache
 @options.device
+@options.plugins
 @options.common
 def train(words: tuple[str, ...], **flags: Any) -> int:
     """Train a federation.
@@ -45,6 +46,7 @@ def train(words: tuple[str, ...], **flags: Any) -> int:
     changes = [word for word in words if "=" in word] + list(flags["changes"])
     settings = options.data_settings(flags)
     changes += [f"data.{key}={json.dumps(value)}" for key, value in settings.items()]
+    changes += [f"plugins={json.dumps(flags['plugins'])}"] if flags["plugins"] else []
     runs.check_arguments(names, flags["resume"], replan=flags["replan"])
     if flags["detach"] and not flags["dry_run"]:
         return _in_background(as_json=flags["as_json"])

@@ -4,12 +4,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from jfl import config, hold
+from jfl import config, detach, hold
 from jfl import experiment as experiments
 from jfl.errors import UsageError
 from jfl.experiment import Experiment
@@ -43,7 +42,7 @@ def next_step(folder: SweepFolder, cell: Cell, experiment: Experiment, asked: As
     if run is None:
         place = folder.cells / cell.name / CONFIG
         write_text(place, config.dump(experiment))
-        return Step("train", ["train", str(place), "--out", str(folder.cells)])
+        return _step(experiment, "train", ["train", str(place), "--out", str(folder.cells)])
     require_alike(run, experiment)
     lacks = missing(run, asked)
     if lacks is None:
@@ -51,12 +50,18 @@ def next_step(folder: SweepFolder, cell: Cell, experiment: Experiment, asked: As
     if isinstance(lacks, Heads):
         words = ["heads", str(run), "--method", lacks.method, "--name", lacks.name]
         changes = [f"{key}={json.dumps(value)}" for key, value in lacks.settings.items()]
-        return Step(f"heads {lacks.name}", [*words, *changes])
+        return _step(experiment, f"heads {lacks.name}", [*words, *changes])
     if lacks == "train":
-        return Step("train", ["train", "--resume", str(run)])
+        return _step(experiment, "train", ["train", "--resume", str(run)])
     named = [word for heads in asked.heads for word in ("--heads", heads.name)]
     strange = ["--ood", asked.sweep.ood] if asked.sweep.ood else []
-    return Step("eval", ["eval", str(run), *named, *strange])
+    return _step(experiment, "eval", ["eval", str(run), *named, *strange])
+
+
+def _step(experiment: Experiment, what: str, words: list[str]) -> Step:
+    """Returns a step that may run the plugins which the sweep itself runs."""
+    given = [word for folder in experiment.plugins for word in ("--plugins", folder)]
+    return Step(what, [*words, *given])
 
 
 def require_alike(run: Path, experiment: Experiment) -> None:
@@ -85,7 +90,7 @@ class Process:
             output.flush()
             self._from = output.tell()
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "jfl", *step.words],
+                detach.command(step.words),
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                 pass_fds=[lock.fileno()],
                 # Ctrl-C must reach it once, from the sweep, as a second one stops it at once

@@ -74,7 +74,9 @@ def figure(width: float, height: float, path: Path, *, paper: bool = False) -> I
     With `paper` letters are large and have serifs, as in `PAPER`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with mpl.rc_context(STYLE | (PAPER if paper else {})):
+    with mpl.rc_context():
+        mpl.rcdefaults()  # a matplotlibrc in the folder one is in has no say: it can start LaTeX
+        mpl.rcParams.update(STYLE | (PAPER if paper else {}))
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
         try:
