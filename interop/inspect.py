@@ -1,6 +1,5 @@
 """What `jfl inspect` finds: headers by default, numbers only where a flag asks for them."""
 
-import json
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -13,8 +12,9 @@ from interop.formats import find, runs
 from interop.formats.base import Contents, Entry
 from interop.look import clients, diff, heat, lora, stats
 from interop.pickles import listing
-from jfl import manifest
+from jfl import manifest, seal
 from jfl.errors import CheckpointError
+from jfl.report import small_files
 
 AFFINITY = "shared.affinity"
 
@@ -41,7 +41,7 @@ def run(path: Path, wanted: Wanted) -> dict[str, Any]:
         JflError: the path cannot be read, is refused, or is damaged.
     """
     contents = find.read(path, wanted.which, wanted.classes)
-    verified = verify(path, contents) if wanted.verify else None
+    verified = verify(path, contents, wanted.which) if wanted.verify else None
     whole = contents
     if wanted.client is not None:
         contents = clients.only(contents, wanted.client)
@@ -76,19 +76,21 @@ def names(path: Path, classes: Sequence[str]) -> list[dict[str, Any]]:
     return listing.listed(path, classes)
 
 
-def verify(path: Path, contents: Contents) -> bool | None:
+def verify(path: Path, contents: Contents, which: str) -> bool | None:
     """Returns True where every byte is as it was written, None where a format cannot tell.
 
     Raises:
         CheckpointError: a file has changed.
     """
-    folder = path
     if contents.kind == "jfl run":
-        folder = path / "checkpoints" / str(contents.about["round"])
-    if (folder / manifest.NAME).is_file():
-        found = manifest.problems(folder) + _wrong_round(folder, contents)
+        return _run_is_whole(path, contents.about["round"], which)
+    if (path / manifest.NAME).is_file():
+        run = path.resolve().parent.parent
+        ours = runs.is_run(run) and path.resolve().name.isdecimal()
+        ours = ours and path.resolve().parent.name == "checkpoints"
+        found = seal.problems(run, int(path.resolve().name)) if ours else manifest.problems(path)
         if found:
-            raise CheckpointError(f"the checkpoint {folder} is damaged: {found[0]}")
+            raise CheckpointError(f"the checkpoint {path} is damaged: {found[0]}; put back a copy")
         return True
     if contents.kind in ("torch zip", "npz"):
         return _zip_is_whole(path)
@@ -99,11 +101,13 @@ def verify(path: Path, contents: Contents) -> bool | None:
     return None
 
 
-def _wrong_round(folder: Path, contents: Contents) -> list[str]:
-    said = contents.about.get("round")
-    if runs.is_checkpoint(folder) and folder.name.isdigit() and str(said) != folder.name:
-        return [f"it says it is round {said}"]
-    return []
+def _run_is_whole(run: Path, number: int, which: str) -> bool:
+    """Looks at all of a run or, where a round was asked for, at what that one needs."""
+    if which == "last":
+        seal.everything(run)
+    else:
+        seal.check(run, number)
+    return True
 
 
 def _zip_is_whole(path: Path) -> bool:
@@ -156,11 +160,10 @@ def _count(contents: Contents) -> int | None:
 def _parameters(path: Path, contents: Contents, wanted: Wanted) -> int:
     """Returns the numbers in one model of a run, or in all arrays of anything else."""
     if contents.kind == "jfl run" and wanted.client is None:
-        try:
-            text = (path / "environment.json").read_text(encoding="utf-8")
-            return int(json.loads(text)["parameters"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # a count of what the checkpoint holds will do
+        known = _environment(path).get("parameters")
+        if known:
+            return known
+        # of a run without that, a count of what the checkpoint holds will do
     entries = contents.entries
     if contents.kind.startswith("jfl"):
         own = [e for e in entries if e.path.startswith((clients.OWN, "shared.params."))]
@@ -196,8 +199,9 @@ def _part(contents: Contents, wanted: Wanted) -> Contents:
 
 
 def _input_shape(path: Path) -> tuple[int, ...] | None:
-    try:
-        text = (path / "environment.json").read_text(encoding="utf-8")
-        return tuple(json.loads(text)["data"]["shape"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    return tuple(_environment(path).get("data", {}).get("shape", ())) or None
+
+
+def _environment(path: Path) -> dict[str, Any]:
+    """Returns what is known of a run; nothing of anything else."""
+    return small_files.environment(path) if runs.is_run(path) else {}

@@ -12,11 +12,12 @@ import numpy as np
 
 from interop.layout import Array
 from jfl import folder as folders
-from jfl import tree
+from jfl import seal, tree
+from jfl.documents import write_text
 from jfl.errors import CheckpointError, DataError, UsageError
 from jfl.federation import Federation
 from jfl.folder import RunFolder
-from jfl.report.journal import write_text
+from jfl.report.journal import Journal
 
 SOURCE = "converted.json"
 
@@ -125,7 +126,7 @@ def write(
     folder = folders.fill(aside, federation)
     checkpoints = folder.checkpoints
     clients = federation.experiment.clients
-    manifest = {"score": None, "clients": clients}
+    manifest = {"score": None, "clients": clients} | seal.mark(aside, Journal(aside))
     if own is None:
         checkpoints.save(number, {"shared": shared, "own": {}}, manifest)
         checkpoints.wait()
@@ -159,7 +160,7 @@ def check_written(
         CheckpointError: they differ, or files are not as written.
     """
     checkpoints = folder.checkpoints
-    checkpoints.check(number)
+    folder.check(number)
     for client in range(1 if count is None else count):
         ids = None if count is None else np.array([client])
         found = tree.paths(checkpoints.read_clients(number, entry, ids))

@@ -12,7 +12,7 @@ from interop.formats import npz, safetensors, torch_file, torch_write
 from interop.formats.base import Contents
 from interop.snapshot import Snapshot
 from interop.to_run import check_logits
-from jfl import manifest, plugins, tree
+from jfl import manifest, plugins, seal, tree
 from jfl.errors import CheckpointError, UsageError
 from jfl.experiment import Experiment
 from jfl.folder import RunFolder
@@ -71,10 +71,11 @@ def from_run(
         JflError: no such run, round or client.
     """
     folder = RunFolder(source)
+    seal.check(source)
     experiment = folder.experiment
     checkpoints = folder.checkpoints
     number = round_number(checkpoints, which)
-    checkpoints.check(number)
+    folder.check(number)
     paths = checkpoints.shapes(number)
     personal = any(path.startswith("own.params.") for path in paths)
     entry = "own.params" if personal else "shared.params"

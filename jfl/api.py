@@ -19,6 +19,7 @@ from jfl.errors import UsageError
 from jfl.federation import algorithm_of
 from jfl.folder import RunFolder
 from jfl.heads import train as heads_job
+from jfl.report import small_files
 from jfl.report.journal import Journal
 from jfl.report.screen import Screen
 from jfl.report.summary import summarise
@@ -47,14 +48,14 @@ class Run:
     @property
     def state(self) -> str:
         """Returns what the run said last: starting, running, finished, interrupted or failed."""
-        return self._folder.status["state"]
+        return self._folder.status.get("state", "starting")
 
     @property
     def result(self) -> dict[str, Any]:
         """Rounds done, last evaluation and costs, with the keys of `jfl train --json`."""
-        finished = self.path / "result.json"
-        if self.state == "finished" and finished.is_file():
-            return json.loads(finished.read_text(encoding="utf-8")) | {"run": str(self.path)}
+        finished = small_files.result(self.path)
+        if self.state == "finished" and finished:
+            return finished | {"run": str(self.path)}
         return {"run": str(self.path)} | summarise(self.path)
 
     def journal(self) -> list[dict[str, Any]]:
@@ -75,7 +76,7 @@ class Run:
         """
         experiment, checkpoints = self._folder.experiment, self._folder.checkpoints
         number = saved.round_number(checkpoints, str(round))
-        checkpoints.check(number)
+        self._folder.check(number)
         if client is not None and not 0 <= client < experiment.clients:
             raise UsageError(f"client={client} is not one of the {experiment.clients} clients")
         personal = algorithm_of(experiment).personal

@@ -28,6 +28,7 @@ from jfl.errors import CheckpointError, JflError
 
 NO_SPACE = os.strerror(errno.ENOSPC)
 ARRAYS = "arrays"
+_WRITING = ".writing"
 _HEADROOM = 1.1  # files are a little larger than their arrays
 
 
@@ -58,7 +59,7 @@ class Checkpoints:
         return sorted(
             int(path.name)
             for path in self.folder.iterdir()
-            if path.name.isdigit() and (path / manifest.NAME).is_file()
+            if path.name.isdecimal() and (path / manifest.NAME).is_file()
         )
 
     def best(self) -> int | None:
@@ -132,12 +133,8 @@ class Checkpoints:
     ) -> None:
         target = self.folder / str(round_number)
         self.folder.mkdir(parents=True, exist_ok=True)
-        for path in self.folder.iterdir():
-            if (
-                path.is_dir() and not (path / manifest.NAME).is_file()
-            ):  # a kill interrupted its making
-                shutil.rmtree(path, ignore_errors=True)
-        writing = self.folder / f"{round_number}.writing"
+        self.tidy()
+        writing = self.folder / f"{round_number}{_WRITING}"
         try:
             writing.mkdir()
             if shutil.disk_usage(writing).free < tree.nbytes(state):
@@ -174,9 +171,12 @@ class Checkpoints:
             (self.folder / str(old) / manifest.NAME).unlink()
             shutil.rmtree(self.folder / str(old))
 
-    def problems(self, round_number: int) -> list[str]:
-        """Returns which files of a checkpoint are missing or do not match their hash."""
-        return manifest.problems(self.folder / str(round_number))
+    def tidy(self) -> None:
+        """Removes what a kill left of a checkpoint that was being written or removed."""
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            removed = path.name.isdecimal() and not (path / manifest.NAME).is_file()
+            if path.is_dir() and (removed or path.suffix == _WRITING):
+                shutil.rmtree(path, ignore_errors=True)
 
     def restore(self, round_number: int) -> dict[str, Any]:
         """Reads a whole checkpoint as NumPy arrays.
@@ -246,28 +246,6 @@ class Checkpoints:
             raise CheckpointError(
                 f"{self.folder} has no checkpoint of round {round_number}; there are: {known}"
             )
-
-    def check(self, round_number: int) -> None:
-        """Refuses a checkpoint whose files are not the ones that were written.
-
-        Raises:
-            CheckpointError: names the first such file.
-        """
-        self.require(round_number)
-        problems = self.problems(round_number)
-        if problems:
-            where = self.folder / str(round_number)
-            raise CheckpointError(f"the checkpoint {where} is damaged: {problems[0]}")
-
-    def newest_good(self) -> tuple[int | None, list[str]]:
-        """Returns the newest undamaged round, and a warning for each newer one skipped."""
-        warnings = []
-        for round_number in reversed(self.rounds()):
-            problems = self.problems(round_number)
-            if not problems:
-                return round_number, warnings
-            warnings.append(f"checkpoint {round_number} is skipped: {problems[0]}")
-        return None, warnings
 
 
 def needed_bytes(state: Any, config: Config, rounds: int) -> int:

@@ -96,6 +96,20 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 _Loader.add_constructor(_MERGE, _Loader.construct_yaml_str)  # where it is no key
 
 
+_LARGEST = 1_000_000  # values; more only with references to references to references
+
+
+def _size(content: Any, known: dict[int, int]) -> int:
+    """Returns how many values there are with all references followed; far too many if no end."""
+    if not isinstance(content, dict | list):
+        return 1
+    if id(content) not in known:
+        known[id(content)] = 2 * _LARGEST
+        inner = content.values() if isinstance(content, dict) else content
+        known[id(content)] = 1 + sum(_size(item, known) for item in inner)
+    return known[id(content)]
+
+
 def _line(node: yaml.Node) -> int:
     return node.start_mark.line + 1
 
@@ -103,7 +117,10 @@ def _line(node: yaml.Node) -> int:
 def parse_yaml(text: str, where: str) -> Any:
     """Parses yaml text; `where` names the source in an error."""
     try:
-        return yaml.load(text, _Loader)
+        content = yaml.load(text, _Loader)
+        if _size(content, {}) > _LARGEST:
+            raise UsageError("its references to itself have no end, or make it far too large")
+        return content
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
@@ -111,7 +128,7 @@ def parse_yaml(text: str, where: str) -> Any:
         raise UsageError(f"{where}{line} is not valid yaml: {problem}") from error
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
-    except ValueError as error:  # of !!int and !!float, and of more digits than Python reads
+    except (TypeError, ValueError) as error:  # of !!int, !!float; more digits than Python reads
         raise UsageError(f"{where} is not valid yaml: {error}") from error
     except RecursionError as error:
         raise UsageError(f"{where} is nested too deeply") from error

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jfl import tree
+from jfl import seal, tree
 from jfl.checkpoint import Checkpoints
 from jfl.costs import peak_rss_mb
 from jfl.errors import CheckpointError
@@ -84,6 +84,7 @@ def run(
         stopping = watch.stop()
         if last or stopping or number % experiment.checkpoint.every == 0:
             about = {"score": record.get("valid_accuracy"), "clients": experiment.clients}
+            about |= seal.mark(folder, journal)
             checkpoints.save(number, rounds.snapshot(), about)
 
         seconds = time.perf_counter() - started

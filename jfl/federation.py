@@ -27,7 +27,7 @@ from jfl.clients.data import Rows, Samples
 from jfl.clients.plan import Plan
 from jfl.datasets import base as datasets
 from jfl.datasets.base import Dataset
-from jfl.errors import UsageError
+from jfl.errors import DataError, UsageError
 from jfl.evaluate import Evaluator, Result
 from jfl.experiment import Experiment
 from jfl.models import base as models
@@ -157,6 +157,8 @@ def prepare(
         partition = partitions.partition(
             dataset.y, experiment.clients, experiment.partition, experiment.seed, given
         )
+    else:
+        _check(partition, len(dataset.y), experiment.clients)
     notes += partition.notes
     algorithm = algorithm_of(experiment)
     plan = plan or _choose_plan(experiment, dataset, partition, algorithm)
@@ -174,6 +176,15 @@ def prepare(
     return Federation(
         experiment, dataset, partition, model, client, algorithm, tuple(notes), samples, rows
     )
+
+
+def _check(partition: Partition, num_samples: int, num_clients: int) -> None:
+    """Refuses a stored partition of other data or clients."""
+    wrong = partition.problem(num_samples)
+    if len(partition.train) != num_clients:
+        wrong = f"has {len(partition.train)} clients, not {num_clients}"
+    if wrong:
+        raise DataError(f"the partition of the run {wrong}; put back its partition.json and data")
 
 
 def algorithm_of(experiment: Experiment) -> Algorithm:

@@ -14,17 +14,18 @@ from typing import Any
 import jax
 
 from jfl import config as configs
+from jfl import documents, plugins, seal
 from jfl import experiment as experiments
-from jfl import plugins
 from jfl.checkpoint import Checkpoints
 from jfl.clients import plan as plans
 from jfl.clients.plan import Plan
-from jfl.errors import CheckpointError, UsageError
+from jfl.documents import write_text
+from jfl.errors import CheckpointError, DataError, JflError, UsageError
 from jfl.experiment import Experiment
 from jfl.federation import Federation
 from jfl.partition.base import Partition, table
-from jfl.report import summary
-from jfl.report.journal import Journal, plain, write_text
+from jfl.report import evaluations, small_files, summary
+from jfl.report.journal import Journal, plain
 from jfl.report.pictures import gallery
 
 REPLAN = "go on there, or give --replan and accept that results may differ in the last bits"
@@ -48,7 +49,11 @@ class RunFolder:
     @property
     def experiment(self) -> Experiment:
         """The resolved config the run was started with."""
-        return experiments.saved(self.path / "config.yaml")
+        try:
+            return experiments.saved(self.path / "config.yaml")
+        except UsageError as error:
+            named = str(self.path) in str(error)
+            raise UsageError(str(error) if named else f"{self.path}: {error}") from error
 
     @property
     def plan(self) -> Plan:
@@ -63,17 +68,32 @@ class RunFolder:
     @property
     def environment(self) -> dict[str, Any]:
         """Versions, devices and data the run was started with."""
-        return self._read("environment.json", json.loads)
+        return small_files.environment(self.path)
 
     @property
     def status(self) -> dict[str, Any]:
         """State (running, finished, interrupted, failed), round, pid."""
-        return self._read("status.json", json.loads)
+        return small_files.status(self.path)
 
     @property
     def checkpoints(self) -> Checkpoints:
         """The checkpoints, read-only."""
         return Checkpoints(self.path / "checkpoints")
+
+    def check(self, number: int) -> None:
+        """Refuses a saved round unless it and all that decides the run's results are as written.
+
+        Raises:
+            CheckpointError: names the first thing that has changed.
+        """
+        self.checkpoints.require(number)
+        seal.check(self.path, number)
+
+    def tidy(self) -> None:
+        """Removes what a process that was killed left half-made; only for who holds the run."""
+        for place in (self.path, self.path / evaluations.FOLDER):
+            documents.tidy(place)
+        self.checkpoints.tidy()
 
     def write_status(self, **status: Any) -> None:
         """Replaces status.json."""
@@ -82,9 +102,11 @@ class RunFolder:
 
     def _read(self, name: str, parse: Any) -> Any:
         try:
-            return parse((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{self.path / name} cannot be read: {error}") from error
+            return parse(documents.text(self.path / name))
+        except (OSError, ValueError, JflError) as error:
+            raise CheckpointError(
+                f"{self.path / name} cannot be read: {error}; put back a copy of it"
+            ) from error
 
 
 @contextmanager
@@ -115,7 +137,9 @@ def fill(path: Path, federation: Federation) -> RunFolder:
     gallery.draw_partition(path, title(federation))
     status = {"pid": os.getpid(), "state": "starting", "round": 0}
     write_text(path / "status.json", json.dumps(status, indent=1))
-    write_text(path / "config.yaml", configs.dump(federation.experiment))
+    config = configs.dump(federation.experiment)
+    seal.begin(path, config)
+    write_text(path / seal.CONFIG, config)
     return RunFolder(path)
 
 
@@ -170,6 +194,19 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
+
+
+def check_data(folder: RunFolder, federation: Federation) -> None:
+    """Refuses other data than the run started with.
+
+    Raises:
+        DataError: their fingerprints differ.
+    """
+    known = folder.environment.get("data", {}).get("sha256")
+    if known is not None and federation.dataset.sha256 != known:
+        raise DataError(
+            f"the data of {folder.path} have changed since it started; put back the old"
+        )
 
 
 def check_plan(plan: Plan) -> None:

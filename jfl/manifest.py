@@ -1,26 +1,40 @@
-"""The manifest of a checkpoint: what it is, and the SHA-256 of each of its files and of itself."""
+"""Manifests: the SHA-256 of each file of a folder and of what is said of them, or it is refused."""
 
 import hashlib
 import json
-import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jfl import documents
+from jfl.documents import Document, write_text
 from jfl.errors import CheckpointError
 
 NAME = "manifest.json"
 _OWN = "sha256"
+_COPY = "put back a copy of that folder"
 
 
-def write(folder: Path, about: dict[str, Any]) -> None:
+class About(Document):
+    """What every manifest says; those of checkpoints also round, score, clients, whose they are."""
+
+    files: dict[str, str]
+    round: int = 0
+    score: float | None = None
+    clients: int | None = None
+    of: str = ""
+    journal: str = ""
+
+
+def write(folder: Path, about: Mapping[str, Any]) -> None:
     """Writes the manifest of a folder whose other files are complete; it makes them count."""
-    hashes = {name: sha256(folder / name) for name in files(folder)}
-    content = {**about, "files": hashes}
-    text = _text(content | {_OWN: _fingerprint(content)})
-    with (folder / NAME).open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    save(folder, {**about, "files": {name: sha256(folder / name) for name in files(folder)}})
+
+
+def save(folder: Path, content: Mapping[str, Any]) -> None:
+    """Writes a manifest that says just this, whole or not at all."""
+    text = _text({**content, _OWN: _fingerprint(content)})
+    write_text(folder / NAME, text, durable=True)
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -30,33 +44,35 @@ def read(folder: Path) -> dict[str, Any]:
         CheckpointError: it is damaged.
     """
     path = folder / NAME
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
-        content["files"].items()
-        if _OWN in content:  # those of older runs have none
-            expected = content.pop(_OWN)
-            if expected != _fingerprint(content) or text != _text(content | {_OWN: expected}):
-                raise ValueError("it has changed")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise CheckpointError(f"{path} cannot be read ({reason})") from error
+    content = documents.read(path, About, _COPY)
+    if _OWN in content:  # those of older runs have none
+        expected = content.pop(_OWN)
+        whole = _text({**content, _OWN: expected}) == path.read_text(encoding="utf-8")
+        if expected != _fingerprint(content) or not whole:
+            raise CheckpointError(f"{path} has changed since it was written; {_COPY}")
     return content
 
 
 def problems(folder: Path) -> list[str]:
-    """Returns which files of a checkpoint are missing or do not match their hash."""
-    wrong = []
+    """Returns which files of a folder are missing, too many or do not match their hash.
+
+    A folder that is named after a round must also be of that round.
+    """
     try:
-        known = read(folder)["files"]
+        content = read(folder)
     except CheckpointError as error:
-        return [str(error)]
+        return [str(error).removesuffix(f"; {_COPY}")]
+    known, here = content["files"], files(folder)
+    wrong = []
     for name, expected in known.items():
-        path = folder / name
-        if not path.is_file():
+        if name not in here:
             wrong.append(f"{name} is missing")
-        elif sha256(path) != expected:
+        elif not same(folder / name, expected):
             wrong.append(f"{name} has changed")
+    wrong += [f"{name} was added" for name in here if name not in known]
+    said = content.get("round")
+    if said is not None and folder.name.isdecimal() and int(folder.name) != said:
+        wrong.append(f"it says it is round {said}")
     return wrong
 
 
@@ -66,15 +82,23 @@ def files(folder: Path) -> list[str]:
     return sorted(name for name in found if name != NAME)
 
 
+def same(path: Path, *expected: str | None) -> bool:
+    """Tells whether a file is there, readable, and one of those with these fingerprints."""
+    try:
+        return sha256(path) in expected
+    except OSError:
+        return False
+
+
 def sha256(path: Path) -> str:
     """Returns the fingerprint of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fingerprint(content: dict[str, Any]) -> str:
+def _fingerprint(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(_text(content).encode()).hexdigest()
 
 
-def _text(content: dict[str, Any]) -> str:
+def _text(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=1)

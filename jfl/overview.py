@@ -1,6 +1,5 @@
 """Runs as seen from outside, from their files: state, progress, and how to stop one."""
 
-import json
 import os
 import signal
 import time
@@ -10,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from jfl.config import parse_yaml
-from jfl.errors import UsageError
+from jfl import documents
+from jfl.errors import JflError, UsageError
 from jfl.hold import holder
+from jfl.report import small_files
 from jfl.report.journal import Journal
 from jfl.report.summary import last_evaluation, rounds_done
 
@@ -53,29 +53,25 @@ def describe(run: Path) -> dict[str, Any]:
     """Returns state, algorithm, round, accuracy, time left, pid and memory of a run.
 
     Raises:
-        UsageError: the folder is not a run, or its files are damaged.
+        UsageError: the folder is not a run, or its config is damaged.
+        CheckpointError: another of its files is damaged.
     """
-    if not (run / "config.yaml").is_file():
-        raise UsageError(f"{run} is not a run folder: it has no config.yaml")
-    pid = holder(run)
-    try:
-        config = parse_yaml((run / "config.yaml").read_text(encoding="utf-8"), str(run))
-        status = json.loads((run / "status.json").read_text(encoding="utf-8"))
-        known = {
-            "algorithm": config["algorithm"]["name"],
-            "data": config["data"]["name"],
-            "embedded": config["data"]["embedded"],
-            "rounds": int(config["rounds"]),
-            "state": _state(status["state"], held=pid is not None),
-            "error": status.get("error"),
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{run} is damaged: {error!r}") from error
+    config = small_files.settings(run)
+    pid, status = holder(run), small_files.status(run)
+    known = {
+        "algorithm": config["algorithm"]["name"],
+        "data": config["data"]["name"],
+        "embedded": config["data"].get("embedded", False),
+        "rounds": config["rounds"],
+        "state": _state(status.get("state", "starting"), held=pid is not None),
+        "error": status.get("error"),
+    }
     journal = Journal(run)
     records, timing = journal.records(), journal.timing()
     done = rounds_done(records, status)
     known["rounds"] = max(known["rounds"], done)  # a config may have been made to ask for fewer
-    seconds = [row["seconds"] for row in timing[1:] or timing]  # the first round compiles
+    # the first round compiles
+    seconds = [row["seconds"] for row in timing[1:] or timing if "seconds" in row]
     left = float(np.median(seconds)) * (known["rounds"] - done) if seconds and pid else None
     return known | {
         "run": str(run),
@@ -83,7 +79,7 @@ def describe(run: Path) -> dict[str, Any]:
         "test_accuracy": last_evaluation(records).get("test_accuracy"),
         "seconds_left": None if left is None else round(left, 1),
         "pid": pid or None,
-        "peak_rss_mb": max((row["peak_rss_mb"] for row in timing), default=None),
+        "peak_rss_mb": max((row.get("peak_rss_mb", 0.0) for row in timing), default=None),
     }
 
 
@@ -95,8 +91,16 @@ def survey(out: Path) -> list[dict[str, Any]]:
 def _described(run: Path) -> dict[str, Any]:
     try:
         return describe(run)
-    except UsageError as error:
+    except JflError as error:
         return {"run": str(run), "state": "damaged", "error": str(error)}
+
+
+def closed(run: Path) -> bool:
+    """Tells whether a run did all that follows its last round: result, report, last words."""
+    result = documents.sound(run / "result.json", small_files.Result)
+    status = documents.sound(run / "status.json", small_files.Status)
+    done = status.get("state") == "finished" and status.get("round") == result.get("rounds")
+    return bool(result) and done and (run / "report.md").is_file()
 
 
 def _state(said: str, *, held: bool) -> str:

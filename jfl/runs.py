@@ -13,21 +13,22 @@ from typing import Any
 import jax
 from rich.panel import Panel
 
-from jfl import compiled, detach, federate, plugins
+from jfl import compiled, detach, documents, federate, overview, plugins, seal
 from jfl import config as configs
 from jfl import experiment as experiments
 from jfl import folder as folders
 from jfl import mesh as meshes
 from jfl.checkpoint import check_space, needed_bytes
 from jfl.compiled import CompileClock
-from jfl.errors import CheckpointError, DataError, UsageError
+from jfl.documents import write_text
+from jfl.errors import CheckpointError, UsageError
 from jfl.experiment import Experiment
 from jfl.federation import Federation, prepare
 from jfl.folder import RunFolder
 from jfl.hold import hold
 from jfl.interrupt import stop_signals
-from jfl.report import summary, tables
-from jfl.report.journal import Journal, new_folder, plain, sweep, write_text
+from jfl.report import small_files, summary, tables
+from jfl.report.journal import Journal, new_folder, plain
 from jfl.report.pages import page
 from jfl.report.progress import RunProgress
 from jfl.report.screen import Screen
@@ -93,9 +94,12 @@ def resume(
         JflError: it cannot go on, or not as it was.
     """
     folder = RunFolder(Path(path))
+    seal.check(folder.path, without=("plan.json",))  # which is honoured, or made anew
     experiment = folders.changed_experiment(folder, changes)
     finished = _finished(folder, experiment)
     if finished is not None:
+        seal.check(folder.path)
+        _close(folder, finished, dry_run=dry_run)
         screen.say(tables.result_table(f"{path} is finished", finished))
         return finished, 0
     plan = None if replan else folder.plan
@@ -110,14 +114,14 @@ def resume(
             there = f"the run was planned on {plan.backend}, which is not here"
             raise UsageError(f"{there}; {folders.REPLAN}") from error
         folders.check_plan(plan)
+        seal.check(folder.path)
     clock = CompileClock()
     with hold(folder.path):
         if not dry_run:
-            sweep(folder.path)
+            folder.tidy()
             screen.keep_log(folder.path / "log.txt")
         federation = prepare(experiment, folder.partition, plan)
-        if federation.dataset.sha256 != folder.environment["data"]["sha256"]:
-            raise DataError(f"the data of {path} have changed since it started; put back the old")
+        folders.check_data(folder, federation)
         if plugins.fingerprint() != folder.environment.get("plugins", {}):
             screen.say("warning: the plugins have changed since the run started")
         _introduce(federation, screen)
@@ -129,11 +133,12 @@ def resume(
             # a resume that is itself interrupted must know what this one was asked for; the status
             # comes first, or a finished run would seem to have done all rounds it now asks for
             folder.write_status(state="running", round=last or 0, rounds=experiment.rounds)
-            write_text(folder.path / "config.yaml", configs.dump(experiment))
+            seal.adopt(folder.path)
+            seal.replace(folder.path, seal.CONFIG, configs.dump(experiment))
             if replan:
                 Journal(folder.path).cut(last or 0)
                 Journal(folder.path).write(last or 0, {"replanned": federation.plan.describe()})
-                write_text(folder.path / "plan.json", federation.plan.to_json())
+                seal.replace(folder.path, "plan.json", federation.plan.to_json())
         return _train(federation, folder, screen, clock, last)
 
 
@@ -143,13 +148,19 @@ def _last_good(folder: RunFolder, screen: Screen) -> int | None:
     Raises:
         CheckpointError: there are checkpoints, and all are damaged.
     """
-    last, warnings = folder.checkpoints.newest_good()
+    last, warnings = None, []
+    for number in reversed(folder.checkpoints.rounds()):
+        problems = seal.problems(folder.path, number)
+        if not problems:
+            last = number
+            break
+        warnings.append(f"checkpoint {number} is skipped: {problems[0]}")
     for warning in warnings:
         screen.say(f"warning: {warning}")
     if last is None and warnings:
         raise CheckpointError(
-            f"every checkpoint of {folder.path} is damaged: put back a copy of one, or start "
-            f"again with jfl train {shlex.quote(str(folder.path / 'config.yaml'))}"
+            f"every checkpoint of {folder.path} is damaged ({warnings[0]}): put back a copy of "
+            f"one, or start again with jfl train {shlex.quote(str(folder.path / 'config.yaml'))}"
         )
     where = "there is no checkpoint yet: it starts again" if last is None else f"round {last}"
     screen.say(f"resumes {folder.path}: {where}")
@@ -177,7 +188,7 @@ def _train(
         interrupted = outcome.round < experiment.rounds
         state = "interrupted" if interrupted else "finished"
         if not interrupted:
-            write_text(path / "result.json", json.dumps(result, indent=1))
+            write_text(path / "result.json", json.dumps(result, indent=1), durable=True)
         written = page.write(path)
         folder.write_status(state=state, round=outcome.round, rounds=experiment.rounds)
     title = f"{folders.title(federation)}, round {outcome.round}"
@@ -253,12 +264,26 @@ def _dry_summary(federation: Federation, disk: int) -> dict[str, Any]:
 
 
 def _finished(folder: RunFolder, experiment: Experiment) -> dict[str, Any] | None:
-    """Returns the result of a run that is done with all the rounds asked for."""
-    path = folder.path / "result.json"
-    if not path.is_file():
+    """Returns the result of a run that is done with all the rounds asked for, and undamaged."""
+    result = documents.sound(folder.path / "result.json", small_files.Result)
+    if not result or result["rounds"] < experiment.rounds:
         return None
-    result = json.loads(path.read_text(encoding="utf-8")) | {"run": str(folder.path)}
-    return result if result["rounds"] >= experiment.rounds else None
+    last = result["rounds"]
+    if last in folder.checkpoints.rounds() and seal.problems(folder.path, last):
+        return None  # the rounds from the last good one on are trained again
+    return result | {"run": str(folder.path)}
+
+
+def _close(folder: RunFolder, result: Mapping[str, Any], *, dry_run: bool) -> None:
+    """Does what a kill after the last round left undone: the report, its pictures, the status."""
+    if dry_run or overview.closed(folder.path):
+        return
+    with hold(folder.path), folders.writing(folder.path, ROOM):
+        folder.tidy()
+        done = {"round": result["rounds"], "rounds": result["rounds"]}
+        folder.write_status(state="running", **done)  # it may be damaged, and is on the page
+        page.write(folder.path)
+        folder.write_status(state="finished", **done)
 
 
 def _summary(

@@ -103,7 +103,7 @@ def load(
     folder = RunFolder(Path(path))
     checkpoints = folder.checkpoints
     number = round_number(checkpoints, which)
-    checkpoints.check(number)
+    folder.check(number)
     experiment = folder.experiment
     if data:
         moved = experiment.data.model_copy(update=dict(data))
@@ -112,6 +112,7 @@ def load(
     if experiment.data.cache:
         compiled.keep()
     federation = prepare(experiment, folder.partition)
+    folders.check_data(folder, federation)
     check_fits(federation, checkpoints, number)
     block = min(experiment.clients, BLOCK)
     return Saved(folder, experiment, federation, checkpoints, number, block)

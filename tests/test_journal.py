@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jfl.report.journal import LARGEST_INLINE, Journal, new_folder, plain, sweep
+from jfl.documents import tidy
+from jfl.report.journal import LARGEST_INLINE, Journal, new_folder, plain
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -61,5 +62,5 @@ def test_plain_values_are_valid_json() -> None:
 def test_half_written_files_of_a_killed_process_are_swept_and_nothing_else(tmp_path: Path) -> None:
     for name in (".status.json.123", ".curves.png.9", ".lock", "status.json", ".hidden.txt"):
         (tmp_path / name).touch()
-    sweep(tmp_path)
+    tidy(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".hidden.txt", ".lock", "status.json"]

@@ -18,7 +18,8 @@ def made(folder: Path, state: str = "finished", rounds: int = 4) -> Path:
     """A run folder as small as one can be: four rounds, two of them done, the first slow."""
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(
-        f"{{rounds: {rounds}, algorithm: {{name: fedavg}}, data: {{name: mnist, embedded: true}}}}"
+        f"{{seed: 0, clients: 2, rounds: {rounds}, algorithm: {{name: fedavg}}, "
+        "data: {name: mnist, embedded: true}}"
     )
     (folder / "status.json").write_text(json.dumps({"state": state, "pid": 1}))
     records = [{"round": 1, "test_accuracy": 0.25}, {"round": 2}]
@@ -77,15 +78,16 @@ def test_damaged_runs_do_not_hide_the_others(tmp_path: Path) -> None:
     made(tmp_path / "a" / "1")
     (made(tmp_path / "b" / "1") / "status.json").write_text("{")
     (made(tmp_path / "b" / "2") / "config.yaml").write_text("rounds: [")
-    (made(tmp_path / "b" / "3") / "journal.jsonl").write_text('{"round": 1}\n7\n{"rou')
+    (made(tmp_path / "b" / "3") / "journal.jsonl").write_text('{"round": 1}\n{"rou')
+    (made(tmp_path / "b" / "4") / "journal.jsonl").write_text('{"round": 1}\n7\n{"round": 2}\n')
     found = {item["run"].removeprefix(f"{tmp_path}/"): item for item in overview.survey(tmp_path)}
 
     assert {run: item["state"] for run, item in found.items()} == {
-        "a/1": "finished", "b/1": "damaged", "b/2": "damaged", "b/3": "finished"
+        "a/1": "finished", "b/1": "damaged", "b/2": "damaged", "b/3": "finished", "b/4": "damaged"
     }  # fmt: skip
     assert found["b/3"]["round"] == 1
     assert "status.json" not in found["a/1"]
-    assert tables.runs_table(list(found.values())).row_count == 4
+    assert tables.runs_table(list(found.values())).row_count == 5
 
 
 @pytest.mark.parametrize(

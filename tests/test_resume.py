@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jfl import hold
+from jfl import hold, seal
 from tests.command_line import (
     ROUNDS,
     SMALL,
@@ -305,8 +305,8 @@ def test_where_all_are_damaged_nothing_is_lost(tmp_path):
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     run = copied(tmp_path, saved=(11,))
-    config = run / "config.yaml"
-    config.write_text(config.read_text().replace("- 16\n", "- 17\n"))
+    config = (run / "config.yaml").read_text()
+    seal.replace(run, "config.yaml", config.replace("- 16\n", "- 17\n"))
     commands = [["train", "--resume", str(run), "--json"], ["eval", str(run), "--json"]]
     for done in [warm(*words, cwd=tmp_path) for words in commands]:
         assert done.code == done.answer["code"] == 4

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from interop.formats import orbax
 from interop.formats.base import Contents
 from jfl import manifest
 from jfl.errors import CheckpointError, UsageError
+from jfl.report import small_files
 
 _ARRAYS = "arrays"
 
@@ -83,7 +82,7 @@ def read(run: Path, which: str) -> Contents:
     about = inner.about | {
         "rounds": list(found),
         "best": best(found),
-        "algorithm": _algorithm(run / "config.yaml"),
+        "algorithm": small_files.settings(run)["algorithm"]["name"],
         "unfinished": orbax.leftovers(run / "checkpoints"),
     }
     return Contents("jfl run", inner.entries, about, inner.clients)
@@ -99,11 +98,3 @@ def read_checkpoint(path: Path) -> Contents:
     inner = orbax.read(path / _ARRAYS)
     about = {"round": content.get("round"), "score": content.get("score"), "committed": True}
     return Contents("jfl checkpoint", inner.entries, about, content.get("clients"))
-
-
-def _algorithm(path: Path) -> str | None:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return content["algorithm"]["name"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} cannot be read ({str(error)[:100]})") from error

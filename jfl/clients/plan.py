@@ -13,7 +13,9 @@ from jax.sharding import Mesh
 from jaxtyping import Int
 from pydantic import Field
 
+from jfl import documents
 from jfl.config import Section
+from jfl.documents import Document
 from jfl.errors import UsageError
 from jfl.models.base import Lowering
 
@@ -61,6 +63,21 @@ class Config(Section):
     """Models that clients look at: all on every device, or passed round in blocks."""
 
 
+class Form(Document):
+    """What `plan.json` holds."""
+
+    backend: str
+    loop: Literal["map", "vmap"]
+    block: int = Field(ge=1)
+    devices: int = Field(ge=1)
+    lowering: str = ""
+    store: str = ""
+    peers: str = ""
+    jaxlib: str = ""
+    reasons: list[str] = Field(default=[])
+    version: int = 0
+
+
 @dataclass(frozen=True)
 class Plan:
     """One way to run the clients of a round."""
@@ -85,9 +102,18 @@ class Plan:
 
     @staticmethod
     def from_json(text: str) -> "Plan":
-        """Reads what `to_json` wrote."""
-        content = json.loads(text)
-        return Plan(**content | {"reasons": tuple(content["reasons"])})
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: the text is something else.
+        """
+        content = documents.parse(text, Form)
+        names = Plan.__dataclass_fields__.keys() - {"mesh"}
+        if content.keys() != names:
+            odd = sorted(content.keys() ^ names)[0]
+            raise ValueError(f"{odd} is {'not known' if odd in content else 'missing'}")
+        reasons = tuple(content.pop("reasons"))
+        return Plan(**content, reasons=reasons)
 
     def describe(self) -> str:
         """Returns the plan in one line."""

@@ -41,9 +41,9 @@ def bench(suite: str, only: str | None, tune: str | None, **flags: Any) -> None:
 
     from jfl import mesh
     from jfl.bench import cases, pairs
+    from jfl.documents import write_text
     from jfl.errors import UsageError
     from jfl.report import tables
-    from jfl.report.journal import write_text
     from jfl.report.screen import Screen
 
     screen = Screen(stderr=flags["as_json"])

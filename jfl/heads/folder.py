@@ -13,17 +13,30 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Int
+from pydantic import Field
 
 from jfl import checkpoint as checkpoints
 from jfl import config as configs
-from jfl import plugins
+from jfl import documents, manifest, plugins, seal
 from jfl.adapters import base as adapters
 from jfl.checkpoint import Checkpoints
-from jfl.errors import CheckpointError, UsageError
-from jfl.report.journal import read_json, write_text
+from jfl.documents import Document, write_text
+from jfl.errors import UsageError
+from jfl.report.small_files import HeadsResult
 from jfl.types import Params
 
-FILE, RESULT = "heads.json", "result.json"
+FILE, RESULT = seal.HEADS, "result.json"
+
+
+class Form(Document):
+    """What `heads.json` holds."""
+
+    settings: dict[str, Any]
+    round: int = Field(ge=0)
+    base: str
+    clients: int = Field(ge=1)
+    block: int = Field(ge=1)
+    sealed: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,8 @@ class About:
     clients: int
     block: int
     """Clients in a block."""
+    sealed: bool = False
+    """Whether their members name them; those of an older jfl do not."""
 
 
 class HeadsFolder:
@@ -72,10 +87,8 @@ class HeadsFolder:
                 f"{self.run} has no heads called {self.name} (there are: {known}); make them with "
                 f"jfl heads {self.run} --method aph"
             )
-        try:
-            return About(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise CheckpointError(f"{path} cannot be read: {error}") from error
+        content = documents.read(path, Form, f"remove {self.path} and make these heads again")
+        return About(**{name: content[name] for name in Form.model_fields if name in content})
 
     @property
     def config(self) -> adapters.Config:
@@ -87,7 +100,7 @@ class HeadsFolder:
     @property
     def result(self) -> dict[str, Any] | None:
         """What making them said in the end; None while they are not all there."""
-        return read_json(self.path / RESULT) or None
+        return documents.sound(self.path / RESULT, HeadsResult) or None
 
     def start(self, about: About) -> None:
         """Makes the folder, or finds heads with the same settings in it.
@@ -97,7 +110,8 @@ class HeadsFolder:
         """
         if not self.exists:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_text(self.path / FILE, json.dumps(asdict(about), indent=1))
+            content = asdict(about) | {"sealed": True}
+            write_text(self.path / FILE, json.dumps(content, indent=1), durable=True)
             return
         before, after = _flat(self.about), _flat(about)
         other = [key for key in after if before.get(key) != after[key]]
@@ -112,11 +126,30 @@ class HeadsFolder:
         """Writes the result, which says that all heads are there."""
         write_text(self.path / RESULT, json.dumps(result, indent=1))
 
+    def mark(self) -> dict[str, str]:
+        """Returns what the manifests of members say of their heads."""
+        return {"of": manifest.sha256(self.path / FILE)} if self.about.sealed else {}
+
+    def tidy(self) -> None:
+        """Removes what a process that was killed left half-made."""
+        documents.tidy(self.path)
+        self.saved.tidy()
+
+    def problems(self, number: int) -> list[str]:
+        """Returns what is wrong with some members: their files, and whose they are."""
+        return seal.member_problems(self.path, number)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all heads are there, as they were written."""
+        return self.result is not None and not seal.heads_problems(self.path, finished=True)
+
     def require(self, round_number: int, base: str) -> None:
-        """Refuses heads that are not all there, or of another model.
+        """Refuses heads that are not all there, damaged, or of another model.
 
         Raises:
-            UsageError: with the remedy.
+            UsageError: they are not finished, or of another round.
+            CheckpointError: they are not as they were written.
         """
         about = self.about
         if self.result is None:
@@ -130,6 +163,7 @@ class HeadsFolder:
                 f"the heads {self.path} are of round {about.round}, but the round to measure "
                 f"{what}; give --round {about.round}, or make new ones under another --name"
             )
+        seal.check_heads(self.path, finished=True)
 
     def read(self, ids: Int[np.ndarray, " K"]) -> Params:
         """Returns the members of some clients, stacked [K, H, ...].
@@ -157,4 +191,5 @@ def names(run: Path) -> list[str]:
 
 def _flat(about: About) -> dict[str, Any]:
     content = asdict(about)
+    del content["sealed"]
     return content.pop("settings") | content

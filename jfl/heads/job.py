@@ -1,5 +1,6 @@
 """What `jfl heads` computes: members of each client's own, or the same for all clients."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,7 +10,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jfl import tree
 from jfl.adapters import base as adapters
-from jfl.checkpoint import Checkpoints
 from jfl.clients import members
 from jfl.clients.base import Client
 from jfl.clients.data import Rows, Samples
@@ -51,7 +51,7 @@ class Job:
         base, store = self.base, folder.saved
         shared, here = base.shared(), store.rounds()
         for number, ids in enumerate(base.blocks("train")):
-            if number in here and not store.problems(number):
+            if number in here and not folder.problems(number):
                 continue
             state = self._train(
                 base.federation.client, base.own(ids), shared, base.federation.samples,
@@ -59,7 +59,7 @@ class Job:
             )  # fmt: skip
             by_id = np.argsort(ids)[self._fresh(number, np.sort(ids))]
             state = jax.tree.map(lambda leaf, rows=by_id: np.asarray(leaf)[rows], state)
-            store.save(number, state, {"clients": len(by_id)})
+            store.save(number, state, {"clients": len(by_id)} | folder.mark())
             store.wait()
             yield _told(f"clients to {ids.max() + 1} of {base.experiment.clients}", state)
 
@@ -113,12 +113,12 @@ class Job:
         base, store = self.base, folder.saved
         params, (draw, rate, order) = base.shared(), jax.random.split(self._key, 3)
         rates = adapters.learning_rates(self.config, rate)
-        good = [number for number in store.rounds() if not store.problems(number)]
+        good = list(itertools.takewhile(lambda n: not folder.problems(n), store.rounds()))
         if good:
             heads = store.read_clients(good[-1], "members", None)
         else:
             heads = members.draw(self.ensemble, params[HEAD], draw)
-            _save_round(store, 0, heads)
+            _save_round(folder, 0, heads)
         done, rounds = max(good, default=0), self.config.global_epoch
         features = list(self.features(params)) if done < rounds else []
         step, receive = (
@@ -134,7 +134,7 @@ class Job:
                 )
             total = jax.tree.map(lambda *leaves: sum(leaves), *(shared for shared, _ in parts))
             heads = receive(total)
-            _save_round(store, number, heads)
+            _save_round(folder, number, heads)
             state = {
                 name: np.concatenate([np.asarray(metrics[name]) for _, metrics in parts])
                 for name in ("train_loss", "rejected")
@@ -182,9 +182,9 @@ class Job:
         return tree.mean(weights, shares), metrics
 
 
-def _save_round(store: Checkpoints, number: int, heads: Params) -> None:
-    store.save(number, {"members": _host(heads)}, {"clients": 1})
-    store.wait()
+def _save_round(folder: HeadsFolder, number: int, heads: Params) -> None:
+    folder.saved.save(number, {"members": _host(heads)}, {"clients": 1} | folder.mark())
+    folder.saved.wait()
 
 
 def _host(stacked: Any) -> Any:

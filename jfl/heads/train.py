@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jfl import config as configs
-from jfl import plugins, saved
+from jfl import plugins, saved, seal
 from jfl.adapters import base as adapters
 from jfl.checkpoint import check_space
 from jfl.compiled import CompileClock
@@ -58,7 +58,9 @@ def run(
         JflError: settings, run or data that do not fit; heads of that name made otherwise.
     """
     started = time.perf_counter()
-    clients = RunFolder(Path(path)).experiment.clients  # its plugins are known from here on
+    opened = RunFolder(Path(path))
+    seal.check(opened.path)
+    clients = opened.experiment.clients  # its plugins are known from here on
     config = settings(method, changes)
     name = name or method
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
@@ -82,7 +84,8 @@ def run(
         hold(folder.path, _HELD),
         writing(folder.path, "make room and call the same command again"),
     ):
-        if folder.result is not None:
+        folder.tidy()
+        if folder.result is not None and folder.whole:
             screen.say(f"{folder.path} is finished; give another --name to make others")
             return folder.result | {"run": path}, 0
         check_space(folder.path, int(job.nbytes * _HEADROOM))

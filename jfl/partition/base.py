@@ -9,14 +9,16 @@ already exist, in the data or in a file, it defines `recall(labels, num_clients,
 
 import json
 from dataclasses import dataclass
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 from jaxtyping import Bool, Int, Int32
 from pydantic import Field, model_validator
 
-from jfl import plugins
+from jfl import documents, plugins
 from jfl.config import Section
+from jfl.documents import Document
 from jfl.errors import DataError, UsageError
 
 Owners = list[Int[np.ndarray, " _samples"]]
@@ -53,6 +55,15 @@ class Given:
     held_out: Bool[np.ndarray, " n"] | None = None
 
 
+class Form(Document):
+    """What a partition is as text."""
+
+    train: list[list[Any]]
+    valid: list[list[Any]]
+    test: list[list[Any]]
+    notes: list[str]
+
+
 @dataclass(frozen=True)
 class Partition:
     """Per client, indices into the data set; the three parts never overlap."""
@@ -78,7 +89,7 @@ class Partition:
             DataError: the text is something else.
         """
         try:
-            content = json.loads(text)
+            content = documents.parse(text, Form)
             parts = {
                 part: [_numbers(rows) for rows in content[part]]
                 for part in ("train", "valid", "test")
@@ -86,10 +97,20 @@ class Partition:
             if len({len(rows) for rows in parts.values()}) > 1:
                 raise ValueError("its parts have different numbers of clients")
             return Partition(**parts, notes=tuple(content["notes"]))
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise DataError(
                 f"the stored partition is damaged ({error}); start a new run"
             ) from error
+
+    def problem(self, num_samples: int) -> str | None:
+        """Returns what is wrong with it for so many samples, None where nothing is."""
+        everything = np.concatenate([*self.train, *self.valid, *self.test, np.zeros(0, np.int64)])
+        strange = everything[(everything < 0) | (everything >= num_samples)]
+        if len(strange):
+            return f"names samples beyond the {num_samples} the data have: {strange[0]}"
+        ordered = np.sort(everything)
+        twice = ordered[1:][ordered[1:] == ordered[:-1]]
+        return f"names a sample twice: {twice[0]}" if len(twice) else None
 
 
 def _numbers(rows: list[int]) -> Int[np.ndarray, " rows"]:

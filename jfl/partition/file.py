@@ -55,11 +55,8 @@ def recall(
 
 
 def _check(partition: base.Partition, num_samples: int, path: Path) -> None:
-    parts = (*partition.train, *partition.valid, *partition.test)
     if not all(len(rows) for rows in (*partition.train, *partition.test)):
         raise DataError(f"{path} has a client without samples to train or to test on")
-    everything = np.concatenate(parts)
-    if everything.min() < 0 or everything.max() >= num_samples:
-        raise DataError(f"{path} names samples beyond the {num_samples} the data have")
-    if len(np.unique(everything)) < len(everything):
-        raise DataError(f"{path} names a sample twice")
+    wrong = partition.problem(num_samples)
+    if wrong:
+        raise DataError(f"{path} {wrong}; give a partition of these data")

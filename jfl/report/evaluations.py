@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jfl.report.journal import read_json, write_text
+from jfl import documents
+from jfl.documents import write_text
+from jfl.report import small_files
 from jfl.report.pictures.reliability import reliability_picture
 
 FOLDER = "evaluations"
@@ -20,7 +22,7 @@ def keep(run: Path, result: Mapping[str, Any], bins: Mapping[str, Any]) -> list[
     """
     place = run / FOLDER / f"{result['round']}.json"
     picture = place.with_name(f"{result['round']}-reliability.png")
-    before = read(run, result["round"])
+    before = documents.sound(place, small_files.Evaluation)  # a damaged one is measured anew
     content = {**result, "bins": dict(bins)}
     if before.get("params_sha256") == result["params_sha256"]:
         older = before.get("heads", {})
@@ -48,8 +50,12 @@ def _without_ood(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(run: Path, round_number: int) -> dict[str, Any]:
-    """Returns what was kept of a round, nothing where that is absent or damaged."""
-    return read_json(run / FOLDER / f"{round_number}.json")
+    """Returns what was kept of a round, nothing where that is absent.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    return small_files.evaluation(run, run / FOLDER / f"{round_number}.json")
 
 
 def methods(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A run as its files tell it: whatever is absent or cannot be read is empty."""
+"""A run as its files tell it: whatever is absent is empty."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from jfl.config import parse_yaml
-from jfl.errors import UsageError
+from jfl import documents
+from jfl.clients import plan as plans
 from jfl.hold import holder
-from jfl.report import evaluations
-from jfl.report.journal import Journal, read_json
+from jfl.report import evaluations, small_files
+from jfl.report.journal import COPY, Journal
 from jfl.report.summary import Owned, last_evaluation, read_partition, rounds_done
 
 
@@ -85,17 +85,17 @@ def read(folder: Path) -> RunFiles:
     """Returns what a run folder holds.
 
     Raises:
-        UsageError: its config is not valid yaml.
-        OSError: it has no config.
+        UsageError: it is none, or its config is damaged.
+        CheckpointError: another file is damaged.
     """
     journal = Journal(folder)
     return RunFiles(
         folder=folder,
-        config=parse_yaml((folder / "config.yaml").read_text(encoding="utf-8"), str(folder)),
-        environment=read_json(folder / "environment.json"),
-        plan=read_json(folder / "plan.json"),
-        status=read_json(folder / "status.json"),
-        result=read_json(folder / "result.json"),
+        config=small_files.settings(folder),
+        environment=small_files.environment(folder),
+        plan=documents.read_if_there(folder / "plan.json", plans.Form, COPY),
+        status=small_files.status(folder),
+        result=small_files.result(folder),
         records=journal.records(),
         timing=journal.timing(),
         owned=read_partition(folder),
@@ -108,27 +108,6 @@ def checked(folder: Path) -> RunFiles:
 
     Raises:
         UsageError: the folder is not a run's, or its config is damaged.
+        CheckpointError: another file is damaged.
     """
-    if not (folder / "config.yaml").is_file():
-        what = "is not a run folder: it has no config.yaml" if folder.exists() else "is not there"
-        raise UsageError(f"{folder} {what}; `jfl runs` lists the runs")
-    try:
-        run = read(folder)
-        config = run.config
-        numbers = [config[name] for name in ("seed", "rounds", "clients")]
-        words = [config[name]["name"] for name in ("data", "algorithm")]
-    except UsageError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(_foreign(folder)) from error
-    whole = all(isinstance(number, int) for number in numbers)
-    if not whole or not all(isinstance(word, str) for word in words):
-        raise UsageError(_foreign(folder))
-    return replace(run, held=holder(folder) is not None)
-
-
-def _foreign(folder: Path) -> str:
-    return (
-        f"{folder} is not a run folder: its config.yaml is not one that `jfl train` wrote; "
-        "`jfl runs` lists the runs"
-    )
+    return replace(read(folder), held=holder(folder) is not None)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from jfl.report.journal import Journal, write_text
+from jfl.documents import write_text
+from jfl.report.journal import Journal
 
 
 def last_evaluation(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -75,7 +76,7 @@ def read_partition(folder: Path) -> Owned:
         text = (folder / "partition.csv").read_text(encoding="utf-8")
         names, *rows = csv.reader(text.splitlines())
         values = np.array(rows, np.int64).reshape(len(rows), len(names))
-    except (OSError, ValueError):
+    except (OSError, ValueError, OverflowError, csv.Error):
         return Owned({}, np.zeros((0, 0), np.int64))
     classes = [name.startswith("class_") for name in names]
     parts = {n: values[:, i] for i, n in enumerate(names) if n != "client" and not classes[i]}

@@ -11,13 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jfl import overview
-from jfl.config import parse_yaml
-from jfl.errors import UsageError
+from jfl import documents, overview, seal
+from jfl.documents import tidy, write_text
+from jfl.errors import CheckpointError, JflError, UsageError
 from jfl.hold import holder
-from jfl.report import evaluations, summary
-from jfl.report.journal import read_json, write_text
-from jfl.report.journal import sweep as tidy
+from jfl.report import evaluations, small_files, summary
 from jfl.sweep.cells import Cell
 from jfl.sweep.config import Asked, Heads, load
 
@@ -61,7 +59,13 @@ class SweepFolder:
 
     def failure(self, cell: Cell) -> dict[str, Any] | None:
         """Returns what ended the last attempt at a cell, None where nothing did."""
-        return read_json(self.cells / cell.name / FAILED) or None
+        path = self.cells / cell.name / FAILED
+        if not path.is_file():
+            return None
+        try:
+            return documents.read(path, small_files.Failure, "call the same jfl sweep again")
+        except CheckpointError as error:
+            return {"step": "", "code": error.code, "error": str(error)}
 
     def note_failure(self, cell: Cell, step: str, code: int, error: str) -> None:
         """Leaves word of what ended an attempt at a cell."""
@@ -108,25 +112,27 @@ class SweepFolder:
             return item
         try:
             known = overview.describe(run)
-        except UsageError as error:
+            seconds = summary.summarise(run)["seconds"]
+        except JflError as error:
             return item | {"error": item["error"] or str(error)}
-        seconds = summary.summarise(run)["seconds"]
         kept = ("round", "rounds", "test_accuracy")
         return item | {key: known[key] for key in kept} | {"seconds": seconds}
 
 
 def missing(run: Path, asked: Asked) -> str | Heads | None:
     """Returns what a run lacks first: `train`, heads, or `eval`; None where it is complete."""
-    result = read_json(run / "result.json")
-    if not result or result["rounds"] < _rounds(run):
+    result = documents.sound(run / "result.json", small_files.Result)
+    if not result or result["rounds"] < _rounds(run) or not overview.closed(run):
         return "train"
     for heads in asked.heads:
         if not _headed(run, heads):
             return heads
     if not asked.heads and not asked.sweep.ood:
         return None
-    kept = evaluations.read(run, result["rounds"])
-    same = kept.get("params_sha256") == result["params_sha256"]
+    kept = documents.sound(
+        run / evaluations.FOLDER / f"{result['rounds']}.json", small_files.Evaluation
+    )
+    same = kept.get("params_sha256", "") == result.get("params_sha256")
     named = {heads.name for heads in asked.heads} <= kept.get("heads", {}).keys()
     shown = (kept.get("ood") or {}).get("name")
     ood = asked.sweep.ood
@@ -135,17 +141,17 @@ def missing(run: Path, asked: Asked) -> str | Heads | None:
 
 
 def _rounds(run: Path) -> int:
-    text = (run / "config.yaml").read_text(encoding="utf-8")
     try:
-        return int(parse_yaml(text, str(run))["rounds"])
-    except (UsageError, KeyError, TypeError, ValueError):
+        return small_files.settings(run)["rounds"]
+    except UsageError:
         return 2**31  # a damaged config: `jfl train --resume` says what is wrong
 
 
 def _headed(run: Path, heads: Heads) -> bool:
     """Tells whether a run has these heads, and not others of the same name."""
     place = run / "heads" / heads.name
-    made: Mapping[str, Any] = read_json(place / "heads.json").get("settings") or {}
+    about = documents.sound(place / seal.HEADS, seal.Headed)
+    made: Mapping[str, Any] = about.get("settings", {})
     wanted = heads.settings | {"method": heads.method}
     alike = all(key in made and made[key] == value for key, value in wanted.items())
-    return (place / "result.json").is_file() and alike
+    return bool(documents.sound(place / "result.json", small_files.HeadsResult)) and alike

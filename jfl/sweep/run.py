@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from jfl import hold
+from jfl.documents import tidy, write_text
 from jfl.errors import JflError
 from jfl.experiment import Experiment
 from jfl.folder import writing
 from jfl.interrupt import stop_signals
 from jfl.report import tables
-from jfl.report.journal import sweep as tidy
-from jfl.report.journal import write_text
 from jfl.report.screen import Screen
 from jfl.sweep import config
 from jfl.sweep.cells import Cell, cells, check

@@ -10,9 +10,9 @@ from typing import TextIO
 
 from jfl import config, detach, hold
 from jfl import experiment as experiments
+from jfl.documents import write_text
 from jfl.errors import UsageError
 from jfl.experiment import Experiment
-from jfl.report.journal import write_text
 from jfl.sweep.cells import Cell
 from jfl.sweep.config import Asked, Heads
 from jfl.sweep.folder import OUTPUT, SweepFolder, missing

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jfl.errors import UsageError
+from jfl.errors import JflError, UsageError
 from jfl.hold import hold
 from jfl.report.evaluations import keep
 from jfl.report.pages import publish
@@ -287,7 +287,7 @@ def test_a_folder_that_is_no_run_or_damaged_is_named(tmp_path, undrawn, name, co
         (run / name).write_text(content)
     good = run_folder(tmp_path / "good", seed=5)
 
-    with pytest.raises(UsageError, match=re.escape(says)) as error:
+    with pytest.raises(JflError, match=re.escape(says)) as error:
         written(good, run, out=tmp_path / "page.html")
     assert str(run) in str(error.value)
     assert not (tmp_path / "page.html").exists()

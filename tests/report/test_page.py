@@ -201,8 +201,6 @@ def test_malformed_lines_are_passed_over(tmp_path, line):
 
 def test_a_folder_with_a_config_only(tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
-    for name in ("environment.json", "plan.json", "result.json"):
-        (tmp_path / name).write_text("{torn")
     (tmp_path / "partition.csv").write_text("client,train,class_0\n0,1,1\n1,")
     text = written(tmp_path)
 

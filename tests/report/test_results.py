@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from jfl.errors import UsageError
+from jfl.errors import JflError, UsageError
 from jfl.report.compare import comparison, gathered, groups, measures, results
 from jfl.report.compare.comparison import Spread
 from tests.report.run_folders import evaluated, measured, run
@@ -200,15 +200,15 @@ def test_unknown_metrics_and_methods(tmp_path):
         ("config.yaml", "[1, 2]", "is not a run of jfl: its config.yaml has no seed"),
         ("config.yaml", "{seed: 1, rounds: 2}", "has no algorithm.name"),
         ("config.yaml", "{seed: [", "is not valid yaml"),
-        ("result.json", "{torn", "result.json cannot be read"),
-        ("result.json", "[]", "holds no results of jfl"),
-        ("evaluations/4.json", "{torn", "4.json cannot be read"),
+        ("result.json", "{torn", "result.json is damaged: it is no whole JSON"),
+        ("result.json", "[]", "result.json is damaged: it holds a list, not an object"),
+        ("evaluations/4.json", "{torn", "4.json is damaged: it is no whole JSON"),
         ("evaluations/4.json", '{"round": 3, "test_accuracy": 1}', "not what `jfl eval` keeps"),
-        ("evaluations/4.json", '{"epoch": 4}', "not what `jfl eval` keeps"),
+        ("evaluations/4.json", '{"epoch": 4}', "4.json is damaged: round is missing"),
         (
             "evaluations/4.json",
             '{"round": 4, "test_accuracy": 1, "heads": {"aph": 3}}',
-            "aph holds no metrics",
+            r"heads\.aph should be",
         ),
     ],
 )
@@ -217,7 +217,7 @@ def test_malformed_and_foreign_folders_are_named(tmp_path, name, content, error)
     (folder / "evaluations").mkdir()
     (folder / name).write_text(content)
 
-    with pytest.raises(UsageError, match=error) as raised:
+    with pytest.raises(JflError, match=error) as raised:
         results.read(folder)
     assert str(folder) in str(raised.value)
 
@@ -231,7 +231,7 @@ def test_an_evaluation_of_other_models_is_refused(tmp_path):
 
 
 def test_what_is_no_number_is_no_result(tmp_path):
-    strange = measured(4, 0.5, test_brier=None, test_mce=True, test_f_ece="0.1", test_of=3)
+    strange = measured(4, 0.5, test_brier=None, test_mce=True, test_auc="0.1", test_of=3)
     (found,) = results.read(run(tmp_path / "r", records=[strange])).results("last")
 
     assert set(found.metrics) == {"test_accuracy", "nll", "ece"}

@@ -10,11 +10,13 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from jfl import config
+from jfl import config, documents
+from jfl.documents import Document
 from jfl.errors import UsageError
+from jfl.report import small_files
 from jfl.report.compare.measures import known
 from jfl.report.evaluations import BASE, FOLDER, methods
-from jfl.report.journal import Journal, read_json
+from jfl.report.journal import Journal
 from jfl.report.summary import rounds_done
 
 WHICH = {
@@ -121,7 +123,8 @@ def read(folder: Path) -> RunResults:
     """
     settings = _settings(folder)
     records = Journal(folder).records()
-    status, result = (_content(folder / f"{name}.json") for name in ("status", "result"))
+    status = _content(folder / "status.json", small_files.Status)
+    result = _content(folder / "result.json", small_files.Result)
     done = rounds_done(records, status)
     journal = {r["round"]: _metrics(r) for r in records if "test_accuracy" in r}
     if not journal and result and isinstance(result.get("rounds"), int):
@@ -152,10 +155,10 @@ def _settings(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"{folder} is not a run folder: it has no config.yaml")
     try:
-        content = config.parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        content = config.parse_yaml(documents.text(path), str(path))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read ({error}); leave that run out") from error
-    about = read_json(folder / "environment.json")
+    about = small_files.environment(folder)
     flat = settings(content if isinstance(content, dict) else {}, about)
     for key, kind in (("seed", int), ("rounds", int), ("algorithm.name", str)):
         if not isinstance(flat.get(key), kind):
@@ -198,20 +201,13 @@ def setting(value: Any) -> str | int | float | None:
     return str(value)
 
 
-def _content(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read ({error}); leave that run out") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{path} holds no results of jfl; leave that run out")
-    return content
+def _content(path: Path, schema: type[Document]) -> dict[str, Any]:
+    return documents.read_if_there(path, schema, "leave that run out")
 
 
 def _evaluation(path: Path, result: Mapping[str, Any]) -> dict[str, Any]:
-    content, remedy = _content(path), "measure it again with `jfl eval`, or remove that file"
+    content = _content(path, small_files.Evaluation)
+    remedy = "measure it again with `jfl eval`, or remove that file"
     if content.get("round") != int(path.stem) or "test_accuracy" not in content:
         raise UsageError(f"{path} is not what `jfl eval` keeps of that round; {remedy}")
     of_last = result.get("rounds") == int(path.stem) and "params_sha256" in content

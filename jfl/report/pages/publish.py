@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from jfl.documents import write_text
 from jfl.errors import UsageError
 from jfl.report import run_files
-from jfl.report.journal import write_text
 from jfl.report.pages import differences, page, side_by_side, web
 from jfl.report.pages.differences import Named
 from jfl.report.pictures import gallery
