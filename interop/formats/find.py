@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from interop.formats import gguf, hdf5, npz, orbax, runs, safetensors, torch_file
-from interop.formats.base import Contents
+from interop.formats import gguf, hdf5, npz, orbax, runs, safetensors, steps, torch_file
+from interop.formats.base import Contents, distinct
 from interop.pickles.regions import File
 from jfl import manifest
 from jfl.errors import CheckpointError, UsageError
@@ -62,11 +62,10 @@ def _folder(path: Path, which: str) -> Contents:
         return safetensors.read_folder(path)
     if (path / "model.safetensors").is_file():
         return safetensors.read(path / "model.safetensors")
+    if orbax.steps(path):
+        return steps.read(path, which)
     if orbax.items(path):
         return orbax.read(path)
-    steps = orbax.steps(path)
-    if steps:
-        return _step(path, steps, which)
     models = sorted(p for p in path.iterdir() if p.suffix.lower() in _MODELS)
     if (path / manifest.NAME).is_file() and models:
         return _models(path, models)
@@ -75,27 +74,14 @@ def _folder(path: Path, which: str) -> Contents:
 
 def _models(path: Path, models: list[Path]) -> Contents:
     """Returns the files that `jfl convert` wrote, one a client."""
+    held = [(model, entry) for model in models for entry in _file(model, ()).entries]
+    exact = ((f"{m.stem}.{entry.path}", f"[{m.name!r}].{entry.path}") for m, entry in held)
     entries = [
-        replace(entry, path=f"{model.stem}.{entry.path}", place=(model.stem, entry.place))
-        for model in models
-        for entry in _file(model, ()).entries
+        replace(entry, path=name, place=entry.place and (model.name, entry.place))
+        for name, (model, entry) in zip(distinct(str(path), exact), held, strict=True)
     ]
     clients = manifest.read(path).get("clients")
     return Contents("model files", entries, {"files": len(models)}, clients)
-
-
-def _step(path: Path, steps: list[Path], which: str) -> Contents:
-    names = {step.name.rsplit("_", 1)[-1]: step for step in steps}
-    if which not in ("last", "best") and which not in names:
-        raise CheckpointError(f"{path} has no step {which}; there are: {', '.join(names)}")
-    step = names.get(which, steps[-1])
-    inner = orbax.read(step)
-    about = inner.about | {
-        "round": int(step.name.rsplit("_", 1)[-1]),
-        "rounds": [int(name) for name in names],
-        "unfinished": orbax.leftovers(path),
-    }
-    return Contents(inner.kind, inner.entries, about)
 
 
 def _peft(path: Path) -> Contents:
