@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from interop.formats.base import Contents, Entry
-from jfl.errors import UsageError
+from jfl.errors import CheckpointError, UsageError
 
 OWN = "own.params."
 _NUMBERED = re.compile(r"^(?P<before>.*?)(?P<client>\d+)\.(?P<rest>.*)$")
@@ -62,13 +62,23 @@ def models(contents: Contents) -> dict[int, dict[str, Entry]]:
 
 
 def numbered(contents: Contents) -> dict[int, dict[str, Entry]]:
-    """Returns arrays by the first number in their path, where all have the same names."""
+    """Returns arrays by the first number in their path, where all have the same names.
+
+    Raises:
+        CheckpointError: two arrays are the same client's same one.
+    """
     found: dict[str, dict[int, dict[str, Entry]]] = {}
     for entry in contents.entries:
         parts = _NUMBERED.match(entry.path)
         if parts and re.search(r"client", parts["before"]):
             group = found.setdefault(parts["before"], {})
-            group.setdefault(int(parts["client"]), {})[parts["rest"]] = entry
+            named = group.setdefault(int(parts["client"]), {})
+            if parts["rest"] in named:  # client 7 and client 07
+                raise CheckpointError(
+                    f"client {int(parts['client'])} has two arrays named {parts['rest'][:80]}, and "
+                    "one would hide the other; save it again with one number a client"
+                )
+            named[parts["rest"]] = entry
     return max(found.values(), key=len, default={})
 
 

@@ -10,8 +10,8 @@ _ALIKE = 3  # numbered modules that are alike, from which on one stands for all
 
 _WIDEST = 2000  # characters of a line
 
-Node = dict[str, Any]
-"""Modules by name, and arrays under theirs."""
+Node = dict[tuple[str, bool], Any]
+"""What stands under a name: the array of it, or the module, which there may both be."""
 
 
 def tree(title: str, tensors: list[dict[str, Any]]) -> str:
@@ -24,11 +24,8 @@ def tree(title: str, tensors: list[dict[str, Any]]) -> str:
         *outer, leaf = tensor["path"].split(".")
         node = root
         for word in outer:
-            node = node.setdefault(word, {})
-            if "shape" in node:  # an array and a module of one name
-                node = root.setdefault(".".join(outer), {})
-                break
-        node[leaf if leaf not in node else f"{leaf} (again)"] = tensor
+            node = node.setdefault((word, False), {})
+        node[leaf, True] = tensor
     made = Tree(f"{title}  {size(sum(t['bytes'] for t in tensors))}")
     _grow(made, root)
     page = Console(
@@ -53,14 +50,14 @@ def size(count: int) -> str:
 def _grow(branch: Tree, node: Node) -> None:
     waiting = list(node.items())
     while waiting:
-        word, inner = waiting.pop(0)
-        if _is_array(inner):
+        (word, array), inner = waiting.pop(0)
+        if array:
             branch.add(_line(word, inner))
             continue
         alike = 0
         if word.isdigit():
             shape = _signature(inner)
-            while waiting and waiting[0][0].isdigit() and _signature(waiting[0][1]) == shape:
+            while waiting and _is_alike(waiting[0], shape):
                 if alike + 1 < _ALIKE and not _run_of(waiting, shape):
                     break
                 waiting.pop(0)
@@ -69,24 +66,26 @@ def _grow(branch: Tree, node: Node) -> None:
         _grow(branch.add(f"{word}  {size(_bytes(inner))}{more}"), inner)
 
 
-def _run_of(waiting: list[tuple[str, Any]], shape: Any) -> bool:
+def _is_alike(item: tuple[tuple[str, bool], Any], shape: Any) -> bool:
+    (word, array), inner = item
+    return not array and word.isdigit() and _signature(inner) == shape
+
+
+def _run_of(waiting: list[Any], shape: Any) -> bool:
     """Tells whether enough follow that are alike."""
     follow = waiting[: _ALIKE - 1]
-    return len(follow) == _ALIKE - 1 and all(_signature(node) == shape for _, node in follow)
+    return len(follow) == _ALIKE - 1 and all(_is_alike(item, shape) for item in follow)
 
 
-def _is_array(node: Any) -> bool:
-    return isinstance(node.get("shape"), list) and isinstance(node.get("path"), str)
+def _signature(node: Node) -> Any:
+    return tuple(
+        (word, tuple(inner["shape"]), inner["dtype"]) if array else (word, _signature(inner))
+        for (word, array), inner in node.items()
+    )
 
 
-def _signature(node: Any) -> Any:
-    if _is_array(node):
-        return (tuple(node["shape"]), node["dtype"])
-    return tuple((word, _signature(inner)) for word, inner in node.items())
-
-
-def _bytes(node: Any) -> int:
-    return node["bytes"] if _is_array(node) else sum(map(_bytes, node.values()))
+def _bytes(node: Node) -> int:
+    return sum(inner["bytes"] if array else _bytes(inner) for (_, array), inner in node.items())
 
 
 def _line(word: str, tensor: dict[str, Any]) -> str:
