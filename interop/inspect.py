@@ -61,7 +61,7 @@ def run(path: Path, wanted: Wanted) -> dict[str, Any]:
         result["client_stats"] = clients.table(whole)
         result["heat"] = _heat(whole)
     if wanted.lora:
-        result["lora"] = lora.table(replace(contents, entries=chosen))
+        result |= lora.table(contents, {entry.path for entry in chosen})
     if wanted.other is not None:
         result["diff"] = _diff(path, contents, wanted)
     return result

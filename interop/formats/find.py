@@ -1,20 +1,16 @@
 """Which format a path is, by what it starts with rather than by its name."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from interop.formats import gguf, hdf5, npz, orbax, runs, safetensors, steps, torch_file
+from interop.formats import gguf, hdf5, npz, orbax, peft, runs, safetensors, steps, torch_file
 from interop.formats.base import Contents, distinct
 from interop.pickles.regions import File
 from jfl import manifest
 from jfl.errors import CheckpointError, UsageError
 
 _MODELS = (".safetensors", ".npz", ".pt", ".pth", ".bin")
-_PEFT = "adapter_config.json"
-_PEFT_KEYS = ("r", "lora_alpha", "use_rslora", "target_modules", "base_model_name_or_path")
 
 
 def read(path: Path, which: str = "last", classes: Sequence[str] = ()) -> Contents:
@@ -56,8 +52,8 @@ def _folder(path: Path, which: str) -> Contents:
         return runs.read(path, which)
     if runs.is_checkpoint(path):
         return runs.read_checkpoint(path)
-    if (path / _PEFT).is_file():
-        return _peft(path)
+    if peft.is_adapter(path):
+        return peft.read(path)
     if (path / "model.safetensors.index.json").is_file():
         return safetensors.read_folder(path)
     if (path / "model.safetensors").is_file():
@@ -69,6 +65,7 @@ def _folder(path: Path, which: str) -> Contents:
     models = sorted(p for p in path.iterdir() if p.suffix.lower() in _MODELS)
     if (path / manifest.NAME).is_file() and models:
         return _models(path, models)
+    peft.refuse_several(path)
     raise UsageError(f"{path} is not a run folder, and holds no checkpoint and no weights")
 
 
@@ -82,20 +79,3 @@ def _models(path: Path, models: list[Path]) -> Contents:
     ]
     clients = manifest.read(path).get("clients")
     return Contents("model files", entries, {"files": len(models)}, clients)
-
-
-def _peft(path: Path) -> Contents:
-    try:
-        config: Any = json.loads((path / _PEFT).read_text(encoding="utf-8"))
-        about = {key: config[key] for key in _PEFT_KEYS if config.get(key) is not None}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{path / _PEFT} cannot be read ({str(error)[:100]})") from error
-    readers = {
-        "adapter_model.safetensors": safetensors.read,
-        "adapter_model.bin": torch_file.read,
-    }
-    for name, reader in readers.items():
-        if (path / name).is_file():
-            inner = reader(path / name)
-            return Contents("peft folder", inner.entries, about)
-    raise CheckpointError(f"{path} is a PEFT folder without adapter_model.safetensors or .bin")

@@ -117,11 +117,26 @@ def notes(result: dict[str, Any]) -> list[str]:
     if result.get("heat"):
         lines += ["affinity, darker helps more (rows: who is helped):", *result["heat"]]
     for row in result.get("lora", ()):
-        lines.append(
-            f"{row['target']}  rank {row['rank']}  scale {row['scale']:g}  norm "
-            f"{_short(row['norm'])}  effective rank {row['effective_rank']:.2f}  dead {row['dead']}"
-        )
+        lines.append(_adapter(row))
+    if whole := result.get("lora_whole"):
+        more = f" and {len(whole) - 8} more" if len(whole) > 8 else ""
+        named = result.get("modules_to_save")
+        why = f" (modules_to_save: {', '.join(map(str, named))})" if isinstance(named, list) else ""
+        lines.append(f"trained whole, beside LoRA{why}: {', '.join(whole[:8])}{more}")
+    lines += result.get("lora_notes", ())
     return lines + _differences(result.get("diff"))
+
+
+def _adapter(row: dict[str, Any]) -> str:
+    words = [row["target"] + (f" ({row['adapter']})" if row["adapter"] else "")]
+    words.append(f"rank {row['rank']}" + (f" x {row['experts']} experts" if row["experts"] else ""))
+    words.append("scale unknown" if row["scale"] is None else f"scale {row['scale']:g}")
+    words.append(f"norm {_short(row['norm'])}")
+    if row["norm"] is not None:
+        words.append(f"effective rank {row['effective_rank']:.2f}  dead {row['dead']}")
+    if row["bias_norm"] is not None:
+        words.append(f"bias norm {_short(row['bias_norm'])}")
+    return "  ".join([*words, "DoRA"] if row["dora"] else words)
 
 
 def names(found: list[dict[str, Any]]) -> list[str]:
