@@ -91,7 +91,7 @@ def _entry(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> Entry
         except (zipfile.BadZipFile, OSError, ValueError, EOFError, zlib.error) as error:
             raise CheckpointError(f"{path} is damaged in {name[:80]} ({_short(error)})") from error
 
-    return Entry(name, shape, str(dtype), nbytes, rows)
+    return Entry(name, shape, str(dtype.newbyteorder("=")), nbytes, rows)
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:

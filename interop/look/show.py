@@ -98,7 +98,11 @@ def _line(word: str, tensor: dict[str, Any]) -> str:
     return line
 
 
-def _short(value: float | None) -> str:
+def _short(value: Any) -> str:
+    if isinstance(value, list):  # a complex number
+        return f"{_short(value[0])}+{_short(value[1])}i".replace("+-", "-")
+    if isinstance(value, int):
+        return str(value)
     return "-" if value is None else f"{value:.4g}"
 
 
@@ -160,9 +164,21 @@ def _differences(found: dict[str, Any] | None) -> list[str]:
             here, there = (" x ".join(map(str, shape)) for shape in row["shapes"])
             lines.append(f"{row['path']}  {here} here, {there} there")
         else:
-            relative = _short(row["relative"])
-            cosine = _short(row["cosine"])
-            lines.append(
-                f"{row['path']}  largest {row['largest']:.3g}  relative {relative}  cosine {cosine}"
-            )
+            lines.append(f"{row['path']}  {_apart(row)}")
+    if left := found["left_out"]:
+        more = f" and {len(left) - 4} more" if len(left) > 4 else ""
+        lines.append(f"not compared: {', '.join(left[:4])}{more}")
     return [*lines, f"{found['equal']} arrays are equal bit by bit"]
+
+
+def _apart(row: dict[str, Any]) -> str:
+    words = ["{} here, {} there".format(*row["dtypes"])] if "dtypes" in row else []
+    if row["differ"] is None:
+        return "  ".join([*words, "other bytes, which are no numbers"])
+    if not row["differ"]:
+        return "  ".join([*words, "equal numbers, as other bytes"])
+    words += [f"{key} {_short(row[key])}" for key in ("largest", "relative", "cosine")]
+    words.append(f"{row['differ']} differ")
+    if row["not_finite"]:
+        words.append(f"{row['not_finite']} not finite on one side")
+    return "  ".join(words)
