@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jfl.errors import CheckpointError
+from jfl.strict_json import plain
 
 NAME = "manifest.json"
 _OWN = "sha256"
@@ -15,7 +16,7 @@ _OWN = "sha256"
 def write(folder: Path, about: dict[str, Any]) -> None:
     """Writes the manifest of a folder whose other files are complete; it makes them count."""
     hashes = {name: sha256(folder / name) for name in files(folder)}
-    content = {**about, "files": hashes}
+    content = {**plain(about), "files": hashes}
     text = _text(content | {_OWN: _fingerprint(content)})
     with (folder / NAME).open("w", encoding="utf-8") as file:
         file.write(text)
@@ -77,4 +78,4 @@ def _fingerprint(content: dict[str, Any]) -> str:
 
 
 def _text(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=1)
+    return json.dumps(content, indent=1)  # of older runs, NaN too

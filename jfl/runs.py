@@ -27,11 +27,12 @@ from jfl.folder import RunFolder
 from jfl.hold import hold
 from jfl.interrupt import stop_signals
 from jfl.report import summary, tables
-from jfl.report.journal import Journal, new_folder, plain, sweep, write_text
+from jfl.report.journal import Journal, new_folder, sweep, write_text
 from jfl.report.pages import page
 from jfl.report.progress import RunProgress
 from jfl.report.screen import Screen
 from jfl.report.tensorboard import Events
+from jfl.strict_json import dumps, plain
 
 INTERRUPTED = 130
 ROOM = "what was saved before is kept: make room and go on with --resume"
@@ -175,7 +176,7 @@ def _train(
         interrupted = outcome.round < experiment.rounds
         state = "interrupted" if interrupted else "finished"
         if not interrupted:
-            write_text(path / "result.json", json.dumps(result, indent=1))
+            write_text(path / "result.json", dumps(result, indent=1))
         written = page.write(path)
         folder.write_status(state=state, round=outcome.round, rounds=experiment.rounds)
     title = f"{folders.title(federation)}, round {outcome.round}"

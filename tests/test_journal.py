@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jfl.report.journal import LARGEST_INLINE, Journal, new_folder, plain, sweep
+from jfl.report.journal import LARGEST_INLINE, Journal, new_folder, sweep
+from jfl.strict_json import plain
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

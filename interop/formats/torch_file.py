@@ -14,7 +14,8 @@ from jfl.errors import CheckpointError
 KINDS = {"zip": "torch zip", "legacy": "torch legacy", "pickle": "pickle"}
 _MODULE_PARTS = ("_parameters", "_buffers", "_modules")
 _MOST_TENSORS = 5_000_000
-_LONGEST_SETTING = 200  # characters
+_LONGEST = 200  # characters of a setting
+_MOST_BITS = 4096  # of a number that is written out
 
 
 def read(path: Path, classes: Sequence[str] = ()) -> Contents:
@@ -31,7 +32,7 @@ def read(path: Path, classes: Sequence[str] = ()) -> Contents:
     about: dict[str, Any] = {}
     if isinstance(value, dict):
         plain = {k: v for k, v in value.items() if isinstance(v, int | float | str)}
-        short = {k: v for k, v in plain.items() if len(str(v)) < _LONGEST_SETTING}
+        short = {k: v for k, v in plain.items() if _is_plain(v) and len(str(v)) < _LONGEST}
         words = distinct(str(path), ((str(key), repr(key)) for key in short))
         about = {"metadata": dict(zip(words, short.values(), strict=True))} if short else {}
     if isinstance(value, Record):
@@ -106,8 +107,11 @@ def _in(item: Any) -> Iterator[tuple[str, str, Any]]:
 
 
 def _is_plain(key: Any) -> bool:
+    """Tells whether something is written as text, in a length that makes sense."""
     if isinstance(key, tuple):
         return all(map(_is_plain, key))
+    if isinstance(key, int) and key.bit_length() > _MOST_BITS:
+        return False
     return key is None or isinstance(key, str | int | float | bytes)
 
 

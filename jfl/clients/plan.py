@@ -16,6 +16,7 @@ from pydantic import Field
 from jfl.config import Section
 from jfl.errors import UsageError
 from jfl.models.base import Lowering
+from jfl.strict_json import dumps
 
 PEER_SHARE = 4  # copies of all peers' models on a device may take one part in so many of its memory
 MOST_PADDING = 0.15  # of the local steps a block computes; wider blocks would wait for one client
@@ -81,7 +82,7 @@ class Plan:
         """Returns the plan as saved in a run folder."""
         content = asdict(replace(self, mesh=None))
         del content["mesh"]
-        return json.dumps(content, indent=1)
+        return dumps(content, indent=1)
 
     @staticmethod
     def from_json(text: str) -> "Plan":

@@ -21,6 +21,7 @@ from jfl.adapters import base as adapters
 from jfl.checkpoint import Checkpoints
 from jfl.errors import CheckpointError, UsageError
 from jfl.report.journal import read_json, write_text
+from jfl.strict_json import dumps
 from jfl.types import Params
 
 FILE, RESULT = "heads.json", "result.json"
@@ -97,7 +98,7 @@ class HeadsFolder:
         """
         if not self.exists:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_text(self.path / FILE, json.dumps(asdict(about), indent=1))
+            write_text(self.path / FILE, dumps(asdict(about), indent=1))
             return
         before, after = _flat(self.about), _flat(about)
         other = [key for key in after if before.get(key) != after[key]]
@@ -110,7 +111,7 @@ class HeadsFolder:
 
     def finish(self, result: dict[str, Any]) -> None:
         """Writes the result, which says that all heads are there."""
-        write_text(self.path / RESULT, json.dumps(result, indent=1))
+        write_text(self.path / RESULT, dumps(result, indent=1))
 
     def require(self, round_number: int, base: str) -> None:
         """Refuses heads that are not all there, or of another model.

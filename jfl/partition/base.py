@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from jfl import plugins
 from jfl.config import Section
 from jfl.errors import DataError, UsageError
+from jfl.strict_json import dumps
 
 Owners = list[Int[np.ndarray, " _samples"]]
 """For each client, the indices of its samples."""
@@ -68,7 +69,7 @@ class Partition:
             part: [rows.tolist() for rows in getattr(self, part)]
             for part in ("train", "valid", "test")
         }
-        return json.dumps(parts | {"notes": self.notes})
+        return dumps(parts | {"notes": self.notes})
 
     @staticmethod
     def from_json(text: str) -> "Partition":

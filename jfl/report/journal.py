@@ -5,7 +5,6 @@ for byte, to that of one that ran through. `timing.jsonl` holds what depends on 
 """
 
 import json
-import math
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from jfl.errors import UsageError
+from jfl.strict_json import dumps
 
 LARGEST_INLINE = 10_000  # arrays with more elements go to arrays/<round>.npz
 
@@ -81,13 +81,13 @@ class Journal:
 
     def _append(self, name: str, record: Mapping[str, Any]) -> None:
         with (self._folder / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(plain(record), allow_nan=False) + "\n")
+            file.write(dumps(record) + "\n")
 
     def cut(self, round_number: int) -> None:
         """Drops everything after a round, and a torn last line."""
         for name in ("journal.jsonl", "timing.jsonl"):
             kept = [r for r in self._lines(name) if r["round"] <= round_number]
-            write_text(self._folder / name, "".join(json.dumps(r) + "\n" for r in kept))
+            write_text(self._folder / name, "".join(dumps(r) + "\n" for r in kept))
         for path in self._folder.glob("arrays/*.npz"):
             if int(path.stem) > round_number:
                 path.unlink()
@@ -133,16 +133,3 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def plain(value: Any) -> Any:
-    """Returns a value as JSON can hold it: lists for arrays, null for nan and infinities."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic) or hasattr(value, "__array__"):
-        return plain(np.asarray(value).tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -4,7 +4,6 @@ What a cell has reached is read from the files of its run, each time anew: there
 is done that could be wrong.
 """
 
-import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from jfl.hold import holder
 from jfl.report import evaluations, summary
 from jfl.report.journal import read_json, write_text
 from jfl.report.journal import sweep as tidy
+from jfl.strict_json import dumps
 from jfl.sweep.cells import Cell
 from jfl.sweep.config import Asked, Heads, load
 
@@ -66,7 +66,7 @@ class SweepFolder:
     def note_failure(self, cell: Cell, step: str, code: int, error: str) -> None:
         """Leaves word of what ended an attempt at a cell."""
         content = {"step": step, "code": code, "error": error}
-        write_text(self.cells / cell.name / FAILED, json.dumps(content, indent=1))
+        write_text(self.cells / cell.name / FAILED, dumps(content, indent=1))
 
     def clear(self, cell: Cell) -> None:
         """Removes the word of a failure, and what processes that were killed left half-made.
