@@ -8,9 +8,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from interop.formats import find, runs
 from interop.formats.base import Contents, Entry
-from interop.look import clients, diff, heat, lora, stats
+from interop.look import clients, diff, heat, lora, numbers, stats
 from interop.pickles import listing
 from jfl import manifest, seal
 from jfl.errors import CheckpointError
@@ -61,7 +63,7 @@ def run(path: Path, wanted: Wanted) -> dict[str, Any]:
         result["client_stats"] = clients.table(whole)
         result["heat"] = _heat(whole)
     if wanted.lora:
-        result["lora"] = lora.table(replace(contents, entries=chosen))
+        result |= lora.table(contents, {entry.path for entry in chosen})
     if wanted.other is not None:
         result["diff"] = _diff(path, contents, wanted)
     return result
@@ -178,7 +180,9 @@ def _heat(contents: Contents) -> list[str]:
     for path in (AFFINITY, "P"):
         entry = named.get(path)
         if entry is not None and len(entry.shape) == 2 and entry.shape[0] == entry.shape[1]:
-            return heat.lines(entry.read().astype(float))
+            value = entry.read()
+            if numbers.are(value.dtype):
+                return heat.lines(np.real(numbers.wide(value)).astype(float))
     return []
 
 

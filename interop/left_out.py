@@ -79,7 +79,7 @@ def _has_parts(value: Any) -> bool:
 
 
 def _inside(value: Any) -> set[Any]:
-    return {tensor.place for _, tensor in torch_file.walk(value)}
+    return {tensor.place for *_, tensor in torch_file.walk(value)}
 
 
 def _places(taken: Iterable[Any]) -> Iterator[Any]:

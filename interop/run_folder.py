@@ -1,6 +1,5 @@
 """A run folder made of models that were trained elsewhere; written aside, checked, then renamed."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from jfl.errors import CheckpointError, DataError, UsageError
 from jfl.federation import Federation
 from jfl.folder import RunFolder
 from jfl.report.journal import Journal
+from jfl.strict_json import dumps
 
 SOURCE = "converted.json"
 
@@ -138,7 +138,7 @@ def write(
         others = (_slices(own(client)) for client in range(1, clients))
         state = {"shared": shared, "own": first}
         checkpoints.save_by_client(number, state, others, manifest)
-    write_text(aside / SOURCE, json.dumps(about, indent=1))
+    write_text(aside / SOURCE, dumps(about, indent=1))
     folder.write_status(state="finished", round=number, rounds=federation.experiment.rounds)
     return folder
 

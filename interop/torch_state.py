@@ -241,4 +241,7 @@ def _picture(
 
 
 def _array(value: Any) -> Array:
-    return value if isinstance(value, np.ndarray) else value.read()
+    array = value if isinstance(value, np.ndarray) else value.read()
+    if array.dtype.kind in "buic":
+        raise CheckpointError(f"weights of {array.dtype} are of no model jfl has; they are floats")
+    return array

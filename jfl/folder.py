@@ -1,6 +1,5 @@
 """A run folder: what lies in it, written whole, read with checks."""
 
-import json
 import os
 import platform
 import shlex
@@ -25,8 +24,9 @@ from jfl.experiment import Experiment
 from jfl.federation import Federation
 from jfl.partition.base import Partition, table
 from jfl.report import evaluations, small_files, summary
-from jfl.report.journal import Journal, plain
+from jfl.report.journal import Journal
 from jfl.report.pictures import gallery
+from jfl.strict_json import dumps
 
 REPLAN = "go on there, or give --replan and accept that results may differ in the last bits"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -98,7 +98,7 @@ class RunFolder:
     def write_status(self, **status: Any) -> None:
         """Replaces status.json."""
         content = {"pid": os.getpid(), **status}
-        write_text(self.path / "status.json", json.dumps(plain(content), indent=1))
+        write_text(self.path / "status.json", dumps(content, indent=1))
 
     def _read(self, name: str, parse: Any) -> Any:
         try:
@@ -129,14 +129,14 @@ def fill(path: Path, federation: Federation) -> RunFolder:
     counts = table(dataset.y, dataset.num_classes, partition)
     write_text(path / "plan.json", federation.plan.to_json())
     write_text(path / "partition.json", partition.to_json())
-    write_text(path / "environment.json", json.dumps(_environment(federation), indent=1))
+    write_text(path / "environment.json", dumps(_environment(federation), indent=1))
     sizes = {
         part: [len(r) for r in getattr(partition, part)] for part in ("train", "valid", "test")
     }
     summary.write_partition(path, counts, sizes)
     gallery.draw_partition(path, title(federation))
     status = {"pid": os.getpid(), "state": "starting", "round": 0}
-    write_text(path / "status.json", json.dumps(status, indent=1))
+    write_text(path / "status.json", dumps(status, indent=1))
     config = configs.dump(federation.experiment)
     seal.begin(path, config)
     write_text(path / seal.CONFIG, config)

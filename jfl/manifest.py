@@ -9,6 +9,7 @@ from typing import Any
 from jfl import documents
 from jfl.documents import Document, write_text
 from jfl.errors import CheckpointError
+from jfl.strict_json import plain
 
 NAME = "manifest.json"
 _OWN = "sha256"
@@ -28,7 +29,7 @@ class About(Document):
 
 def write(folder: Path, about: Mapping[str, Any]) -> None:
     """Writes the manifest of a folder whose other files are complete; it makes them count."""
-    save(folder, {**about, "files": {name: sha256(folder / name) for name in files(folder)}})
+    save(folder, {**plain(about), "files": {name: sha256(folder / name) for name in files(folder)}})
 
 
 def save(folder: Path, content: Mapping[str, Any]) -> None:
@@ -101,4 +102,4 @@ def _fingerprint(content: Mapping[str, Any]) -> str:
 
 
 def _text(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=1)
+    return json.dumps(content, indent=1)  # of older runs, NaN too

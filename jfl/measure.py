@@ -24,10 +24,10 @@ from jfl.models.base import HEAD
 from jfl.reliability import Predictions
 from jfl.report import evaluations
 from jfl.report.evaluations import BASE, SCALED
-from jfl.report.journal import plain
 from jfl.report.summary import summarise
 from jfl.saved import Saved
 from jfl.strangers import Strangers
+from jfl.strict_json import plain
 from jfl.types import Params
 
 STRANGERS = 1000

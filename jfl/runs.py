@@ -28,11 +28,12 @@ from jfl.folder import RunFolder
 from jfl.hold import hold
 from jfl.interrupt import stop_signals
 from jfl.report import small_files, summary, tables
-from jfl.report.journal import Journal, new_folder, plain
+from jfl.report.journal import Journal, new_folder
 from jfl.report.pages import page
 from jfl.report.progress import RunProgress
 from jfl.report.screen import Screen
 from jfl.report.tensorboard import Events
+from jfl.strict_json import dumps, plain
 
 INTERRUPTED = 130
 ROOM = "what was saved before is kept: make room and go on with --resume"
@@ -188,7 +189,7 @@ def _train(
         interrupted = outcome.round < experiment.rounds
         state = "interrupted" if interrupted else "finished"
         if not interrupted:
-            write_text(path / "result.json", json.dumps(result, indent=1), durable=True)
+            write_text(path / "result.json", dumps(result, indent=1), durable=True)
         written = page.write(path)
         folder.write_status(state=state, round=outcome.round, rounds=experiment.rounds)
     title = f"{folders.title(federation)}, round {outcome.round}"

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, Shaped
 
+from jfl.errors import UsageError
+
 TreeT = TypeVar("TreeT")
 
 # TF32 or bf16 passes would cost an error as large as a late update.
@@ -77,9 +79,21 @@ def nbytes(tree: Any) -> int:
 
 
 def paths(tree: Any) -> dict[str, Any]:
-    """Returns the leaves by dotted path, in sorted order."""
+    """Returns the leaves by dotted path, in sorted order.
+
+    Raises:
+        UsageError: two leaves have the same path.
+    """
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    named = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    named: dict[str, Any] = {}
+    for keys, leaf in leaves:
+        path = jax.tree_util.keystr(keys, simple=True, separator=".")
+        if path in named:
+            raise UsageError(
+                f"two arrays of a model are named {path}, and one would hide the other; give its "
+                "layers names without dots"
+            )
+        named[path] = leaf
     return dict(sorted(named.items()))
 
 

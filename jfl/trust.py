@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jfl.errors import SafetyError
+from jfl.strict_json import dumps
 
 FILE = "plugins.json"
 _LARGEST = 1 << 20  # bytes; an entry takes about 150
@@ -71,7 +72,7 @@ def remember(sha256: str, plugins: Path) -> None:
             if sha256 not in content:
                 today = datetime.now(UTC).date().isoformat()
                 content[sha256] = {"folder": os.fspath(plugins), "since": today}
-                _write(folder / FILE, json.dumps(content, indent=1))
+                _write(folder / FILE, dumps(content, indent=1))
         finally:
             os.close(lock)
 

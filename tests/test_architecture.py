@@ -50,6 +50,25 @@ def test_each_library_has_one_home(path: Path) -> None:
         assert place.startswith(HOMES[library]), f"{library} has no business in {place}"
 
 
+# settings as words of a command line, keys that stay in memory, and headers of other formats
+NO_OUTPUT = (
+    "jfl/api.py", "jfl/config.py", "jfl/commands/bench.py", "jfl/commands/sweep.py",
+    "jfl/commands/train.py", "jfl/sweep/cells.py", "jfl/sweep/steps.py", "jfl/report/compare/",
+    "interop/experiments.py", "interop/look/patterns.py", "interop/formats/safetensors.py",
+    "jfl/strict_json.py", "jfl/manifest.py", "jfl/documents.py", "jfl/plugin_code.py",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_json_is_written_by_one_function(path: Path) -> None:
+    if path.relative_to(ROOT).as_posix().startswith(NO_OUTPUT):
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and node.attr in ("dump", "dumps"):
+            owner = node.value.id if isinstance(node.value, ast.Name) else ""
+            assert owner != "json", f"{path}:{node.lineno} may print NaN; use jfl.strict_json"
+
+
 def test_files_are_short() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in [*SOURCES, ROOT / "bin/jfl"]}
     too_long = {path.name: lines for path, lines in lengths.items() if lines > 400}

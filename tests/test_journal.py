@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from jfl.documents import tidy
-from jfl.report.journal import LARGEST_INLINE, Journal, new_folder, plain
+from jfl.report.journal import LARGEST_INLINE, Journal, new_folder
+from jfl.strict_json import plain
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """What every format gives: its arrays by name, shape and type, and a way to read rows of one."""
 
+import json
 import math
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,3 +65,45 @@ class Contents:
     def named(self) -> dict[str, Entry]:
         """Returns the entries by path."""
         return {entry.path: entry for entry in self.entries}
+
+
+def distinct(where: str, names: Iterable[tuple[str, str]]) -> list[str]:
+    """Returns a name of its own for each array of a file, so that none hides another.
+
+    Args:
+        where: the file, for the message.
+        names: of each array, its usual name, and the exact one it gets where another has that too.
+
+    Raises:
+        CheckpointError: two arrays have the same exact name.
+    """
+    pairs = list(names)
+    usual = Counter(name for name, _ in pairs)
+    chosen = [name if usual[name] == 1 else exact for name, exact in pairs]
+    if len(set(chosen)) < len(chosen):
+        name = next(name for name, count in Counter(chosen).items() if count > 1)
+        raise CheckpointError(
+            f"{where} has two arrays named {name[:80]}, and one would hide the other; save it "
+            "again with names that differ"
+        )
+    return chosen
+
+
+def parsed(content: str | bytes) -> Any:
+    """Returns what JSON says.
+
+    Raises:
+        ValueError: it is none, is nested too deep, or says one thing twice.
+    """
+    try:
+        return json.loads(content, object_pairs_hook=_once)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        word = next(w for w, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"it names {word[:60]} twice")
+    return made

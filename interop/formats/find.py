@@ -1,20 +1,16 @@
 """Which format a path is, by what it starts with rather than by its name."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from interop.formats import gguf, hdf5, npz, orbax, runs, safetensors, torch_file
-from interop.formats.base import Contents
+from interop.formats import gguf, hdf5, npz, orbax, peft, runs, safetensors, steps, torch_file
+from interop.formats.base import Contents, distinct
 from interop.pickles.regions import File
 from jfl import manifest
 from jfl.errors import CheckpointError, UsageError
 
 _MODELS = (".safetensors", ".npz", ".pt", ".pth", ".bin")
-_PEFT = "adapter_config.json"
-_PEFT_KEYS = ("r", "lora_alpha", "use_rslora", "target_modules", "base_model_name_or_path")
 
 
 def read(path: Path, which: str = "last", classes: Sequence[str] = ()) -> Contents:
@@ -56,60 +52,30 @@ def _folder(path: Path, which: str) -> Contents:
         return runs.read(path, which)
     if runs.is_checkpoint(path):
         return runs.read_checkpoint(path)
-    if (path / _PEFT).is_file():
-        return _peft(path)
+    if peft.is_adapter(path):
+        return peft.read(path)
     if (path / "model.safetensors.index.json").is_file():
         return safetensors.read_folder(path)
     if (path / "model.safetensors").is_file():
         return safetensors.read(path / "model.safetensors")
+    if orbax.steps(path):
+        return steps.read(path, which)
     if orbax.items(path):
         return orbax.read(path)
-    steps = orbax.steps(path)
-    if steps:
-        return _step(path, steps, which)
     models = sorted(p for p in path.iterdir() if p.suffix.lower() in _MODELS)
     if (path / manifest.NAME).is_file() and models:
         return _models(path, models)
+    peft.refuse_several(path)
     raise UsageError(f"{path} is not a run folder, and holds no checkpoint and no weights")
 
 
 def _models(path: Path, models: list[Path]) -> Contents:
     """Returns the files that `jfl convert` wrote, one a client."""
+    held = [(model, entry) for model in models for entry in _file(model, ()).entries]
+    exact = ((f"{m.stem}.{entry.path}", f"[{m.name!r}].{entry.path}") for m, entry in held)
     entries = [
-        replace(entry, path=f"{model.stem}.{entry.path}", place=(model.stem, entry.place))
-        for model in models
-        for entry in _file(model, ()).entries
+        replace(entry, path=name, place=entry.place and (model.name, entry.place))
+        for name, (model, entry) in zip(distinct(str(path), exact), held, strict=True)
     ]
     clients = manifest.read(path).get("clients")
     return Contents("model files", entries, {"files": len(models)}, clients)
-
-
-def _step(path: Path, steps: list[Path], which: str) -> Contents:
-    names = {step.name.rsplit("_", 1)[-1]: step for step in steps}
-    if which not in ("last", "best") and which not in names:
-        raise CheckpointError(f"{path} has no step {which}; there are: {', '.join(names)}")
-    step = names.get(which, steps[-1])
-    inner = orbax.read(step)
-    about = inner.about | {
-        "round": int(step.name.rsplit("_", 1)[-1]),
-        "rounds": [int(name) for name in names],
-        "unfinished": orbax.leftovers(path),
-    }
-    return Contents(inner.kind, inner.entries, about)
-
-
-def _peft(path: Path) -> Contents:
-    try:
-        config: Any = json.loads((path / _PEFT).read_text(encoding="utf-8"))
-        about = {key: config[key] for key in _PEFT_KEYS if config.get(key) is not None}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{path / _PEFT} cannot be read ({str(error)[:100]})") from error
-    readers = {
-        "adapter_model.safetensors": safetensors.read,
-        "adapter_model.bin": torch_file.read,
-    }
-    for name, reader in readers.items():
-        if (path / name).is_file():
-            inner = reader(path / name)
-            return Contents("peft folder", inner.entries, about)
-    raise CheckpointError(f"{path} is a PEFT folder without adapter_model.safetensors or .bin")

@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from interop.formats.base import Contents, Entry
+from interop.formats.base import Contents, Entry, distinct
 from interop.pickles.regions import File
 from interop.pickles.tokens import Tape
 from jfl.errors import CheckpointError
@@ -52,6 +52,7 @@ def read(path: Path) -> Contents:
         entries = [_entry(tape) for _ in range(count)]
     except (ValueError, struct.error, RecursionError) as error:
         raise CheckpointError(f"{path} is no GGUF file, or damaged ({str(error)[:100]})") from error
+    distinct(str(path), [(entry.path, entry.path) for entry in entries])
     shown = {key: value for key, value in list(about.items())[:_SHOWN] if value is not None}
     return Contents("gguf", entries, {"metadata": shown})
 

@@ -4,12 +4,13 @@ import math
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from interop.formats.base import Contents, Entry
+from interop.formats.base import Contents, Entry, distinct
 from jfl.errors import CheckpointError, SafetyError
 
 _MOST_ENTRIES = 100_000
@@ -29,10 +30,14 @@ def read(path: Path) -> Contents:
             infos = archive.infolist()
             if len(infos) > _MOST_ENTRIES or len({i.filename for i in infos}) < len(infos):
                 raise SafetyError(f"{path} has too many entries, or one twice; refused")
-            entries = [_entry(archive, path, i) for i in infos if i.filename.endswith(".npy")]
+            arrays = [i for i in infos if _is_array(archive, i)]
+            entries = [_entry(archive, path, i) for i in arrays]
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
         raise CheckpointError(f"{path} is a damaged npz file ({_short(error)})") from error
-    skipped = tuple(i.filename for i in infos if not i.filename.endswith(".npy"))
+    members = [info.filename for info in arrays]
+    names = distinct(str(path), zip((entry.path for entry in entries), members, strict=True))
+    entries = [replace(entry, path=name) for entry, name in zip(entries, names, strict=True)]
+    skipped = tuple(info.filename for info in infos if info.filename not in set(members))
     return Contents("npz", entries, skipped=skipped)
 
 
@@ -50,6 +55,14 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                 array = np.ascontiguousarray(arrays[name]).reshape(arrays[name].shape)
                 np.lib.format.write_array(entry, array, allow_pickle=False)
+
+
+def _is_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
+    """Tells whether NumPy would read a member as an array, whatever it is called."""
+    if info.filename.endswith(".npy"):
+        return True
+    with archive.open(info) as file:
+        return file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX
 
 
 def _entry(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> Entry:
@@ -78,7 +91,7 @@ def _entry(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> Entry
         except (zipfile.BadZipFile, OSError, ValueError, EOFError, zlib.error) as error:
             raise CheckpointError(f"{path} is damaged in {name[:80]} ({_short(error)})") from error
 
-    return Entry(name, shape, str(dtype), nbytes, rows)
+    return Entry(name, shape, str(dtype.newbyteorder("=")), nbytes, rows)
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:

@@ -3,20 +3,24 @@
 Source: the files of a checkpoint, `_METADATA` and the zarr descriptions beside each array.
 """
 
-import json
 import math
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from interop.formats.base import Contents, Entry
+from interop.formats.base import Contents, Entry, distinct, parsed
 from jfl.errors import CheckpointError
 
 METADATA = "_METADATA"
+_ABOUT = "_CHECKPOINT_METADATA"
 _MANIFEST = "manifest.ocdbt"
+_STEP = re.compile(r"(.*_)?0*(?P<number>[0-9]{1,18})", re.ASCII | re.DOTALL)
+_NO_ARRAYS = ("None", "Dict", "List", "Tuple", "NamedTuple", "string")
 
 
 def items(path: Path) -> list[Path]:
@@ -28,12 +32,28 @@ def items(path: Path) -> list[Path]:
     return sorted(inner for inner in path.iterdir() if (inner / METADATA).is_file())
 
 
-def steps(path: Path) -> list[Path]:
-    """Returns the steps of a folder of checkpoints, in order; unfinished ones are left out."""
-    if not path.is_dir():
+def steps(path: Path) -> list[tuple[int, Path]]:
+    """Returns the steps of a folder of checkpoints, in order; unfinished ones are left out.
+
+    Their names are `10`, `000010`, or either behind a word, as in `checkpoint_000010`.
+
+    Raises:
+        CheckpointError: two folders are the same step.
+    """
+    if not path.is_dir() or (path / METADATA).is_file() or (path / _ABOUT).is_file():
         return []
-    found = [p for p in path.iterdir() if p.is_dir() and _number(p) is not None and items(p)]
-    return sorted(found, key=lambda p: _number(p) or 0)
+    found: dict[int, Path] = {}
+    for inner in sorted(path.iterdir()):
+        number = _number(inner)
+        if number is None or not items(inner) or _unfinished(inner):
+            continue
+        if number in found:
+            raise CheckpointError(
+                f"{path} holds step {number} twice, as {found[number].name} and {inner.name}; give "
+                "one of these folders"
+            )
+        found[number] = inner
+    return sorted(found.items())
 
 
 def leftovers(path: Path) -> list[str]:
@@ -41,7 +61,8 @@ def leftovers(path: Path) -> list[str]:
     words = (".orbax-checkpoint-tmp", ".writing")
     if not path.is_dir():
         return []
-    return sorted(p.name for p in path.iterdir() if p.is_dir() and any(w in p.name for w in words))
+    inside = [p for p in path.iterdir() if p.is_dir()]
+    return sorted(p.name for p in inside if any(w in p.name for w in words) or _unfinished(p))
 
 
 def read(path: Path) -> Contents:
@@ -51,14 +72,20 @@ def read(path: Path) -> Contents:
         CheckpointError: its descriptions cannot be read.
     """
     entries: list[Entry] = []
+    exact: list[str] = []
     folders = items(path)
     for folder in folders:
-        prefix = folder.name if len(folders) > 1 else ""
-        entries += [_entry(folder, prefix, *leaf) for leaf in _leaves(folder)]
+        for name, modern in _leaves(folder):
+            entry = _entry(folder, name, modern)
+            several = len(folders) > 1
+            exact.append(f"[{folder.name!r}].{name}" if several else name)
+            entries.append(replace(entry, path=f"{folder.name}.{name}") if several else entry)
+    names = distinct(str(path), zip((entry.path for entry in entries), exact, strict=True))
+    entries = [replace(entry, path=name) for entry, name in zip(entries, names, strict=True)]
     about: dict[str, Any] = {}
-    known = next((p for p in (path, *folders) if (p / "_CHECKPOINT_METADATA").is_file()), None)
+    known = next((p for p in (path, *folders) if (p / _ABOUT).is_file()), None)
     if known is not None:
-        content = _json(known / "_CHECKPOINT_METADATA")
+        content = _json(known / _ABOUT)
         about["committed"] = content.get("commit_timestamp_nsecs") is not None
         if content.get("custom_metadata"):
             about["metadata"] = content["custom_metadata"]
@@ -71,14 +98,14 @@ def _leaves(folder: Path) -> Iterator[tuple[str, bool]]:
     try:
         modern = bool(content.get("use_zarr3"))
         for leaf in content["tree_metadata"].values():
-            if leaf["value_metadata"].get("value_type") in ("None", "Dict", "List"):
+            if leaf["value_metadata"].get("value_type") in _NO_ARRAYS:
                 continue
             yield ".".join(str(key["key"]) for key in leaf["key_metadata"]), modern
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / METADATA} is damaged ({error!r})") from error
 
 
-def _entry(folder: Path, prefix: str, name: str, modern: bool) -> Entry:
+def _entry(folder: Path, name: str, modern: bool) -> Entry:
     import tensorstore
 
     store: dict[str, Any] = {"driver": "file", "path": f"{folder.absolute()}/{name}/"}
@@ -88,7 +115,7 @@ def _entry(folder: Path, prefix: str, name: str, modern: bool) -> Entry:
     try:
         kvstore = tensorstore.KvStore.open(store).result()
         found = kvstore.read("zarr.json" if modern else ".zarray").result().value
-        content = json.loads(found)
+        content = parsed(found)
         shape, word = tuple(content["shape"]), content["data_type" if modern else "dtype"]
         dtype = _dtype(word)
     except (ValueError, KeyError, TypeError, OSError) as error:
@@ -104,8 +131,7 @@ def _entry(folder: Path, prefix: str, name: str, modern: bool) -> Entry:
             reason = str(error).split("\n", maxsplit=1)[0][:120]
             raise CheckpointError(f"{name} of {folder} cannot be read ({reason})") from error
 
-    path = f"{prefix}.{name}" if prefix else name
-    return Entry(path, shape, str(dtype), math.prod(shape) * dtype.itemsize, rows)
+    return Entry(name, shape, str(dtype), math.prod(shape) * dtype.itemsize, rows)
 
 
 def _dtype(word: str) -> np.dtype:
@@ -115,7 +141,7 @@ def _dtype(word: str) -> np.dtype:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({str(error)[:100]})") from error
     if not isinstance(content, dict):
@@ -124,5 +150,14 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _number(path: Path) -> int | None:
-    word = path.name.rsplit("_", 1)[-1]
-    return int(word) if word.isdigit() else None
+    parts = _STEP.fullmatch(path.name)
+    return int(parts["number"]) if parts and path.is_dir() else None
+
+
+def _unfinished(path: Path) -> bool:
+    """Tells whether a checkpoint says that its save began, but not that it ended."""
+    if not (path / _ABOUT).is_file():
+        return False  # older ones say neither
+    content = _json(path / _ABOUT)
+    began = content.get("init_timestamp_nsecs") is not None
+    return began and content.get("commit_timestamp_nsecs") is None

@@ -13,7 +13,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from interop.formats.base import Contents, Entry
+from interop.formats.base import Contents, Entry, parsed
 from interop.pickles.regions import File
 from jfl.errors import CheckpointError
 
@@ -45,10 +45,10 @@ def read(path: Path) -> Contents:
             f"{path} is no safetensors file, or truncated: a header of {length:,}"
         )
     try:
-        header = json.loads(file.read(8, length))
+        header = parsed(file.read(8, length))
         about = header.pop("__metadata__", {})
         spans = [(name, *_span(entry)) for name, entry in header.items()]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} has a damaged header ({str(error)[:80]})") from error
     end = 0
     for name, _, _, start, stop in sorted(spans, key=lambda span: (span[3], span[4])):
@@ -68,16 +68,16 @@ def read_folder(path: Path) -> Contents:
         CheckpointError: the index or a file is damaged.
     """
     try:
-        names = json.loads((path / _INDEX).read_text(encoding="utf-8"))["weight_map"]
+        names = parsed((path / _INDEX).read_text(encoding="utf-8"))["weight_map"]
         files = sorted(set(names.values()))
         if any(Path(name).name != name for name in files):
             raise ValueError("it names files elsewhere")
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{path / _INDEX} is damaged ({str(error)[:80]})") from error
-    entries = [entry for name in files for entry in read(path / name).entries]
-    if {entry.path for entry in entries} != set(names):
+    held = [(name, entry) for name in files for entry in read(path / name).entries]
+    if sorted((entry.path, name) for name, entry in held) != sorted(names.items()):
         raise CheckpointError(f"{path / _INDEX} names other arrays than its files hold")
-    return Contents("safetensors", entries, {"files": len(files)})
+    return Contents("safetensors", [entry for _, entry in held], {"files": len(files)})
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str] = {}) -> None:
@@ -86,6 +86,11 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str]
     Raises:
         CheckpointError: a type of numbers the format does not have.
     """
+    if "__metadata__" in arrays:
+        raise CheckpointError(
+            "an array named __metadata__ cannot be a safetensors file's, which calls its notes so; "
+            "give .npz"
+        )
     header: dict[str, Any] = {"__metadata__": {"format": "pt", **about}}
     place = 0
     for name in sorted(arrays):

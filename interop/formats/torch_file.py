@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from interop.formats.base import Contents, Entry
+from interop.formats.base import Contents, Entry, distinct
 from interop.pickles import files
 from interop.pickles.values import Record, Tensor
 from jfl.errors import CheckpointError
@@ -14,6 +14,8 @@ from jfl.errors import CheckpointError
 KINDS = {"zip": "torch zip", "legacy": "torch legacy", "pickle": "pickle"}
 _MODULE_PARTS = ("_parameters", "_buffers", "_modules")
 _MOST_TENSORS = 5_000_000
+_LONGEST = 200  # characters of a setting
+_MOST_BITS = 4096  # of a number that is written out
 
 
 def read(path: Path, classes: Sequence[str] = ()) -> Contents:
@@ -24,14 +26,15 @@ def read(path: Path, classes: Sequence[str] = ()) -> Contents:
         CheckpointError: it is damaged or no such file.
     """
     value = files.read(path, classes)
-    entries = [entry(name, tensor) for name, tensor in walk(value)]
-    about = {}
+    found = list(walk(value))
+    names = distinct(str(path), ((usual, exact) for usual, exact, _ in found))
+    entries = [entry(name, tensor) for name, (*_, tensor) in zip(names, found, strict=True)]
+    about: dict[str, Any] = {}
     if isinstance(value, dict):
-        about = {
-            str(key): item
-            for key, item in value.items()
-            if isinstance(item, int | float | str) and len(str(item)) < 200
-        }
+        plain = {k: v for k, v in value.items() if isinstance(v, int | float | str)}
+        short = {k: v for k, v in plain.items() if _is_plain(v) and len(str(v)) < _LONGEST}
+        words = distinct(str(path), ((str(key), repr(key)) for key in short))
+        about = {"metadata": dict(zip(words, short.values(), strict=True))} if short else {}
     if isinstance(value, Record):
         about["class"] = str(value.name)
     return Contents(KINDS[files.kind(path)], entries, about)
@@ -51,43 +54,65 @@ def entry(name: str, tensor: Tensor) -> Entry:
     return Entry(name, tensor.shape, dtype, tensor.nbytes, rows, tensor.place)
 
 
-def walk(value: Any) -> Iterator[tuple[str, Tensor]]:
+def walk(value: Any) -> Iterator[tuple[str, str, Tensor]]:
     """Yields each tensor once per name; objects that were already seen are not entered again.
+
+    Yields:
+        Its usual name such as `net.0.weight`, its exact one such as `['net'][0]['weight']`, which
+        no other has, and the tensor.
 
     Raises:
         CheckpointError: there are more than anyone could have meant.
     """
     seen: set[int] = set()
-    waiting: list[tuple[str, Any]] = [("", value)]
+    waiting: list[tuple[str, str, Any]] = [("", "", value)]
     count = 0
     while waiting:
-        path, item = waiting.pop()
+        path, exact, item = waiting.pop()
         if isinstance(item, Tensor):
             count += 1
             if count > _MOST_TENSORS:
                 raise CheckpointError(f"the file names more than {_MOST_TENSORS:,} tensors")
-            yield path, item
+            yield path, exact, item
         elif isinstance(item, dict | list | tuple | Record) and id(item) not in seen:
             seen.add(id(item))
-            inside = [(_joined(path, word), part) for word, part in parts(item)]
+            inside = [(_joined(path, word), exact + step, part) for word, step, part in _in(item)]
             waiting.extend(reversed(inside))
 
 
 def parts(item: Any) -> Iterator[tuple[str, Any]]:
     """Yields what an object directly holds, by name; the tables of a module count as itself."""
+    return ((word, value) for word, _, value in _in(item))
+
+
+def _in(item: Any) -> Iterator[tuple[str, str, Any]]:
+    """Yields the parts of an object with their usual names and the exact steps to them."""
     if isinstance(item, dict):
         for number, (key, value) in enumerate(item.items()):
-            yield str(key) if isinstance(key, str | int | float) else str(number), value
+            if _is_plain(key):
+                yield str(key), f"[{key!r}]", value
+            else:  # an object as a key, which has no text
+                yield str(number), f"[#{number}]", value
     elif isinstance(item, list | tuple):
-        yield from ((str(number), value) for number, value in enumerate(by_id(item)))
+        for number, value in enumerate(by_id(item)):
+            yield str(number), f"[{number}]", value
     elif isinstance(item, Record):
         for key, value in item.state.items():
             if key in _MODULE_PARTS and isinstance(value, dict):
-                yield from parts(value)
+                yield from ((word, f".{key}{step}", part) for word, step, part in _in(value))
             else:
-                yield str(key), value
-        yield from parts(item.entries)
-        yield from parts(item.items)
+                yield str(key), f".{key}", value
+        yield from _in(item.entries)
+        yield from ((word, f".items{step}", part) for word, step, part in _in(item.items))
+
+
+def _is_plain(key: Any) -> bool:
+    """Tells whether something is written as text, in a length that makes sense."""
+    if isinstance(key, tuple):
+        return all(map(_is_plain, key))
+    if isinstance(key, int) and key.bit_length() > _MOST_BITS:
+        return False
+    return key is None or isinstance(key, str | int | float | bytes)
 
 
 def by_id(members: Sequence[Any]) -> Sequence[Any]:
@@ -112,10 +137,10 @@ def module_state(
     Raises:
         CheckpointError: it is nested without end.
     """
-    state: dict[str, Tensor] = {}
+    found: list[tuple[str, str, Tensor]] = []
     settings: dict[str, dict[str, Any]] = {}
 
-    def visit(item: Record, prefix: str, depth: int) -> None:
+    def visit(item: Record, prefix: str, exact: str, depth: int) -> None:
         if depth > 100:
             raise CheckpointError("a module of the file is nested without end")
         settings[prefix.removesuffix(".")] = {
@@ -126,20 +151,25 @@ def module_state(
         for part in ("_parameters", "_buffers"):
             for name, tensor in item.state[part].items():
                 if isinstance(tensor, Tensor) and str(name) not in left_out:
-                    state[f"{prefix}{name}"] = tensor
+                    found.append((f"{prefix}{name}", f"{exact}.{part}[{name!r}]", tensor))
         for name, inner in item.state["_modules"].items():
             if is_module(inner):
-                visit(inner, f"{prefix}{name}.", depth + 1)
+                visit(inner, f"{prefix}{name}.", f"{exact}[{name!r}]", depth + 1)
 
-    visit(module, "", 0)
-    return state, settings
+    visit(module, "", "", 0)
+    return _state(found, "a module"), settings
 
 
 def state_dict(value: Any) -> Mapping[str, Tensor] | None:
     """Returns a dict that holds tensors and nothing else, None where it is none."""
     if isinstance(value, dict) and value and all(isinstance(v, Tensor) for v in value.values()):
-        return {str(key): tensor for key, tensor in value.items()}
+        return _state([(word, step, part) for word, step, part in _in(value)], "a state dict")
     return None
+
+
+def _state(found: list[tuple[str, str, Tensor]], what: str) -> dict[str, Tensor]:
+    names = distinct(what, ((usual, exact) for usual, exact, _ in found))
+    return dict(zip(names, (tensor for *_, tensor in found), strict=True))
 
 
 def _joined(path: str, word: str) -> str:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from interop.formats.base import Contents, Entry
-from jfl.errors import UsageError
+from interop.look import numbers
+from jfl.errors import CheckpointError, UsageError
 
 OWN = "own.params."
 _NUMBERED = re.compile(r"^(?P<before>.*?)(?P<client>\d+)\.(?P<rest>.*)$")
+_REAL = ("float", "bfloat", "complex")
 _FAR = 5.0  # robust standard deviations
 _ROBUST = 1.4826  # from a median of absolute deviations to a standard deviation
 _FEWEST = 4  # clients among which one can be far
@@ -62,13 +64,23 @@ def models(contents: Contents) -> dict[int, dict[str, Entry]]:
 
 
 def numbered(contents: Contents) -> dict[int, dict[str, Entry]]:
-    """Returns arrays by the first number in their path, where all have the same names."""
+    """Returns arrays by the first number in their path, where all have the same names.
+
+    Raises:
+        CheckpointError: two arrays are the same client's same one.
+    """
     found: dict[str, dict[int, dict[str, Entry]]] = {}
     for entry in contents.entries:
         parts = _NUMBERED.match(entry.path)
         if parts and re.search(r"client", parts["before"]):
             group = found.setdefault(parts["before"], {})
-            group.setdefault(int(parts["client"]), {})[parts["rest"]] = entry
+            named = group.setdefault(int(parts["client"]), {})
+            if parts["rest"] in named:  # client 7 and client 07
+                raise CheckpointError(
+                    f"client {int(parts['client'])} has two arrays named {parts['rest'][:80]}, and "
+                    "one would hide the other; save it again with one number a client"
+                )
+            named[parts["rest"]] = entry
     return max(found.values(), key=len, default={})
 
 
@@ -84,22 +96,23 @@ def table(contents: Contents) -> list[dict[str, Any]]:
     norms, distances = dict.fromkeys(known, 0.0), dict.fromkeys(known, 0.0)
     broken = dict.fromkeys(known, 0)
     first = next(iter(known.values()))
-    for path in [p for p, e in first.items() if e.dtype.startswith(("float", "bfloat"))]:
-        total, finite = np.zeros(first[path].shape), 0
+    for path in [p for p, e in first.items() if e.dtype.startswith(_REAL)]:
+        total: Any = np.zeros(first[path].shape)
+        finite = 0
         for client, value in _values(known, path):
             bad = int((~np.isfinite(value)).sum())
             broken[client] += bad
-            norms[client] += float(np.square(value).sum())
+            norms[client] = _beside(norms[client], value)
             if not bad:
                 total, finite = total + value, finite + 1
         mean = total / max(finite, 1)
         for client, value in _values(known, path):
-            distances[client] += float(np.square(value - mean).sum())
+            distances[client] = _beside(distances[client], value - mean)
     rows = [
         {
             "id": client,
-            "norm": math.sqrt(norms[client]) if math.isfinite(norms[client]) else None,
-            "distance": math.sqrt(distances[client]) if math.isfinite(distances[client]) else None,
+            "norm": numbers.plain(norms[client]),
+            "distance": numbers.plain(distances[client]),
             "not_finite": broken[client],
         }
         for client in known
@@ -110,7 +123,20 @@ def table(contents: Contents) -> list[dict[str, Any]]:
 def _values(known: dict[int, dict[str, Entry]], path: str) -> Iterator[tuple[int, np.ndarray]]:
     for client, entries in known.items():
         if path in entries:
-            yield client, entries[path].read().astype(np.float64)
+            value = numbers.wide(entries[path].read())
+            if value.shape != next(iter(known.values()))[path].shape:
+                raise UsageError(
+                    f"--clients needs models of one shape; {path} of client {client} has "
+                    f"{list(value.shape)}"
+                )
+            yield client, value
+
+
+def _beside(norm: float, values: np.ndarray) -> float:
+    """Returns the norm of an array beside others of the given norm, NaN where it is not finite."""
+    if not np.isfinite(values).all():
+        return math.nan
+    return math.hypot(norm, float(numbers.length(values)))
 
 
 def _far(rows: list[dict[str, Any]]) -> list[bool]:

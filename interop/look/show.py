@@ -10,8 +10,8 @@ _ALIKE = 3  # numbered modules that are alike, from which on one stands for all
 
 _WIDEST = 2000  # characters of a line
 
-Node = dict[str, Any]
-"""Modules by name, and arrays under theirs."""
+Node = dict[tuple[str, bool], Any]
+"""What stands under a name: the array of it, or the module, which there may both be."""
 
 
 def tree(title: str, tensors: list[dict[str, Any]]) -> str:
@@ -24,11 +24,8 @@ def tree(title: str, tensors: list[dict[str, Any]]) -> str:
         *outer, leaf = tensor["path"].split(".")
         node = root
         for word in outer:
-            node = node.setdefault(word, {})
-            if "shape" in node:  # an array and a module of one name
-                node = root.setdefault(".".join(outer), {})
-                break
-        node[leaf if leaf not in node else f"{leaf} (again)"] = tensor
+            node = node.setdefault((word, False), {})
+        node[leaf, True] = tensor
     made = Tree(f"{title}  {size(sum(t['bytes'] for t in tensors))}")
     _grow(made, root)
     page = Console(
@@ -53,14 +50,14 @@ def size(count: int) -> str:
 def _grow(branch: Tree, node: Node) -> None:
     waiting = list(node.items())
     while waiting:
-        word, inner = waiting.pop(0)
-        if _is_array(inner):
+        (word, array), inner = waiting.pop(0)
+        if array:
             branch.add(_line(word, inner))
             continue
         alike = 0
         if word.isdigit():
             shape = _signature(inner)
-            while waiting and waiting[0][0].isdigit() and _signature(waiting[0][1]) == shape:
+            while waiting and _is_alike(waiting[0], shape):
                 if alike + 1 < _ALIKE and not _run_of(waiting, shape):
                     break
                 waiting.pop(0)
@@ -69,24 +66,26 @@ def _grow(branch: Tree, node: Node) -> None:
         _grow(branch.add(f"{word}  {size(_bytes(inner))}{more}"), inner)
 
 
-def _run_of(waiting: list[tuple[str, Any]], shape: Any) -> bool:
+def _is_alike(item: tuple[tuple[str, bool], Any], shape: Any) -> bool:
+    (word, array), inner = item
+    return not array and word.isdigit() and _signature(inner) == shape
+
+
+def _run_of(waiting: list[Any], shape: Any) -> bool:
     """Tells whether enough follow that are alike."""
     follow = waiting[: _ALIKE - 1]
-    return len(follow) == _ALIKE - 1 and all(_signature(node) == shape for _, node in follow)
+    return len(follow) == _ALIKE - 1 and all(_is_alike(item, shape) for item in follow)
 
 
-def _is_array(node: Any) -> bool:
-    return isinstance(node.get("shape"), list) and isinstance(node.get("path"), str)
+def _signature(node: Node) -> Any:
+    return tuple(
+        (word, tuple(inner["shape"]), inner["dtype"]) if array else (word, _signature(inner))
+        for (word, array), inner in node.items()
+    )
 
 
-def _signature(node: Any) -> Any:
-    if _is_array(node):
-        return (tuple(node["shape"]), node["dtype"])
-    return tuple((word, _signature(inner)) for word, inner in node.items())
-
-
-def _bytes(node: Any) -> int:
-    return node["bytes"] if _is_array(node) else sum(map(_bytes, node.values()))
+def _bytes(node: Node) -> int:
+    return sum(inner["bytes"] if array else _bytes(inner) for (_, array), inner in node.items())
 
 
 def _line(word: str, tensor: dict[str, Any]) -> str:
@@ -99,7 +98,11 @@ def _line(word: str, tensor: dict[str, Any]) -> str:
     return line
 
 
-def _short(value: float | None) -> str:
+def _short(value: Any) -> str:
+    if isinstance(value, list):  # a complex number
+        return f"{_short(value[0])}+{_short(value[1])}i".replace("+-", "-")
+    if isinstance(value, int):
+        return str(value)
     return "-" if value is None else f"{value:.4g}"
 
 
@@ -118,11 +121,26 @@ def notes(result: dict[str, Any]) -> list[str]:
     if result.get("heat"):
         lines += ["affinity, darker helps more (rows: who is helped):", *result["heat"]]
     for row in result.get("lora", ()):
-        lines.append(
-            f"{row['target']}  rank {row['rank']}  scale {row['scale']:g}  norm "
-            f"{_short(row['norm'])}  effective rank {row['effective_rank']:.2f}  dead {row['dead']}"
-        )
+        lines.append(_adapter(row))
+    if whole := result.get("lora_whole"):
+        more = f" and {len(whole) - 8} more" if len(whole) > 8 else ""
+        named = result.get("modules_to_save")
+        why = f" (modules_to_save: {', '.join(map(str, named))})" if isinstance(named, list) else ""
+        lines.append(f"trained whole, beside LoRA{why}: {', '.join(whole[:8])}{more}")
+    lines += result.get("lora_notes", ())
     return lines + _differences(result.get("diff"))
+
+
+def _adapter(row: dict[str, Any]) -> str:
+    words = [row["target"] + (f" ({row['adapter']})" if row["adapter"] else "")]
+    words.append(f"rank {row['rank']}" + (f" x {row['experts']} experts" if row["experts"] else ""))
+    words.append("scale unknown" if row["scale"] is None else f"scale {row['scale']:g}")
+    words.append(f"norm {_short(row['norm'])}")
+    if row["norm"] is not None:
+        words.append(f"effective rank {row['effective_rank']:.2f}  dead {row['dead']}")
+    if row["bias_norm"] is not None:
+        words.append(f"bias norm {_short(row['bias_norm'])}")
+    return "  ".join([*words, "DoRA"] if row["dora"] else words)
 
 
 def names(found: list[dict[str, Any]]) -> list[str]:
@@ -146,9 +164,21 @@ def _differences(found: dict[str, Any] | None) -> list[str]:
             here, there = (" x ".join(map(str, shape)) for shape in row["shapes"])
             lines.append(f"{row['path']}  {here} here, {there} there")
         else:
-            relative = _short(row["relative"])
-            cosine = _short(row["cosine"])
-            lines.append(
-                f"{row['path']}  largest {row['largest']:.3g}  relative {relative}  cosine {cosine}"
-            )
+            lines.append(f"{row['path']}  {_apart(row)}")
+    if left := found["left_out"]:
+        more = f" and {len(left) - 4} more" if len(left) > 4 else ""
+        lines.append(f"not compared: {', '.join(left[:4])}{more}")
     return [*lines, f"{found['equal']} arrays are equal bit by bit"]
+
+
+def _apart(row: dict[str, Any]) -> str:
+    words = ["{} here, {} there".format(*row["dtypes"])] if "dtypes" in row else []
+    if row["differ"] is None:
+        return "  ".join([*words, "other bytes, which are no numbers"])
+    if not row["differ"]:
+        return "  ".join([*words, "equal numbers, as other bytes"])
+    words += [f"{key} {_short(row[key])}" for key in ("largest", "relative", "cosine")]
+    words.append(f"{row['differ']} differ")
+    if row["not_finite"]:
+        words.append(f"{row['not_finite']} not finite on one side")
+    return "  ".join(words)

@@ -1,49 +1,59 @@
 """Statistics of an array, in one pass over blocks of it."""
 
-import math
 from typing import Any
 
 import numpy as np
 
 from interop.formats.base import Entry
+from interop.look import numbers
 
 
 def describe(entry: Entry) -> dict[str, Any]:
     """Returns mean, std, min, max and norm of the finite numbers, and how many are 0, nan, inf.
 
+    Whole numbers are counted from the first of them, so that large ones are not rounded. A complex
+    mean is a pair; complex numbers have no least and no greatest. What is no number has nothing.
+
     Raises:
         CheckpointError: the array cannot be read.
     """
     count = zeros = nans = infinities = 0
-    mean = squares = 0.0  # Welford's sums over blocks
-    norm = 0.0
-    low, high = math.inf, -math.inf
+    mean: Any = np.longdouble(0)  # Welford's sums over blocks, from `start` on
+    squares, norm = np.longdouble(0), np.longdouble(0)
+    start = None
+    ends: list[int | float] = []
     for block in entry.blocks():
-        values = np.asarray(block)
-        if values.dtype.kind == "c":
-            values = np.abs(values)
-        values = values.astype(np.float64).ravel()
-        finite = values[np.isfinite(values)]
-        nans += int(np.isnan(values).sum())
-        infinities += int(np.isinf(values).sum())
-        zeros += int((finite == 0).sum())
-        if not finite.size:
+        values = np.asarray(block).ravel()
+        if not numbers.are(values.dtype):
+            return {}
+        if values.dtype.kind == "b":
+            values = values.astype(np.uint8)
+        exact = values.dtype.kind in "ui"
+        known = numbers.wide(values)
+        keep = np.isfinite(known)
+        nans += int(np.isnan(known).sum())
+        infinities += int(np.isinf(known).sum())
+        values, known = values[keep], known[keep]
+        zeros += int((values == 0).sum())
+        if not known.size:
             continue
-        shift = finite.mean() - mean
-        total = count + finite.size
-        squares += float(((finite - finite.mean()) ** 2).sum())
-        squares += shift**2 * count * finite.size / total
-        mean += shift * finite.size / total
+        norm = np.hypot(norm, numbers.length(known))
+        start = (int(values[0]) if exact else 0) if start is None else start
+        if known.dtype.kind != "c":
+            ends += [int(v) if exact else float(v) for v in (values.min(), values.max())]
+        known = known - start
+        middle = known.mean(dtype=np.result_type(known, np.longdouble))
+        shift, total = middle - mean, count + known.size
+        squares += np.square(np.longdouble(numbers.length(known - known.dtype.type(middle))))
+        squares += np.square(np.abs(shift)) * count * known.size / total
+        mean = mean + shift * known.size / total
         count = total
-        norm += float((finite**2).sum())
-        low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-    known = count > 0
     return {
-        "mean": float(mean) if known else None,
-        "std": math.sqrt(squares / count) if known else None,
-        "min": low if known else None,
-        "max": high if known else None,
-        "norm": math.sqrt(norm),
+        "mean": numbers.plain(mean + start) if count else None,
+        "std": numbers.plain(np.sqrt(squares / count)) if count else None,
+        "min": numbers.plain(min(ends, default=None)),
+        "max": numbers.plain(max(ends, default=None)),
+        "norm": numbers.plain(norm),
         "zeros": zeros,
         "nan": nans,
         "inf": infinities,

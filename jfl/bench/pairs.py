@@ -15,6 +15,7 @@ from typing import Any
 from jfl import mesh as meshes
 from jfl.bench.cases import EPOCHS, MEMBERS, Case
 from jfl.errors import UsageError
+from jfl.strict_json import dumps
 
 REFERENCES = Path(__file__).parents[2] / "tests" / "reference"
 """Where a checkout has the lean PyTorch versions; a wheel does not have them."""
@@ -52,7 +53,7 @@ class Worker:
 @contextmanager
 def worker(command: Sequence[str], spec: dict[str, Any], place: Path) -> Iterator[Worker]:
     """Starts a process on a spec, and ends it."""
-    place.write_text(json.dumps(spec), encoding="utf-8")
+    place.write_text(dumps(spec), encoding="utf-8")
     with place.with_suffix(".err").open("w") as errors:
         process = subprocess.Popen(
             [*command, str(place)],

@@ -4,7 +4,6 @@ The plan is a pure function of config, backend, device count, shapes and memory,
 stopwatch, so that the same run is planned the same way again.
 """
 
-import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
@@ -18,6 +17,7 @@ from jfl.config import Section
 from jfl.documents import Document
 from jfl.errors import UsageError
 from jfl.models.base import Lowering
+from jfl.strict_json import dumps
 
 PEER_SHARE = 4  # copies of all peers' models on a device may take one part in so many of its memory
 MOST_PADDING = 0.15  # of the local steps a block computes; wider blocks would wait for one client
@@ -98,7 +98,7 @@ class Plan:
         """Returns the plan as saved in a run folder."""
         content = asdict(replace(self, mesh=None))
         del content["mesh"]
-        return json.dumps(content, indent=1)
+        return dumps(content, indent=1)
 
     @staticmethod
     def from_json(text: str) -> "Plan":

@@ -1,12 +1,13 @@
 """What several commands share: options, and the JSON answer."""
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+
+from jfl.strict_json import dumps
 
 out = click.option(
     "--out", default="outputs", show_default=True, metavar="DIR", help="Where run folders are made."
@@ -96,7 +97,7 @@ def words(text: str | None) -> list[str]:
 def answer(content: dict[str, Any]) -> None:
     """Prints a command's one JSON object, last on stdout."""
     try:
-        click.echo(json.dumps(content))
+        click.echo(dumps(content))
     except BrokenPipeError:  # whoever read has gone
         from jfl.report.screen import silence
 

@@ -4,7 +4,6 @@
 the clients of block k or, where all clients share them, the members after round k.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +22,7 @@ from jfl.checkpoint import Checkpoints
 from jfl.documents import Document, write_text
 from jfl.errors import UsageError
 from jfl.report.small_files import HeadsResult
+from jfl.strict_json import dumps
 from jfl.types import Params
 
 FILE, RESULT = seal.HEADS, "result.json"
@@ -111,7 +111,7 @@ class HeadsFolder:
         if not self.exists:
             self.path.mkdir(parents=True, exist_ok=True)
             content = asdict(about) | {"sealed": True}
-            write_text(self.path / FILE, json.dumps(content, indent=1), durable=True)
+            write_text(self.path / FILE, dumps(content, indent=1), durable=True)
             return
         before, after = _flat(self.about), _flat(about)
         other = [key for key in after if before.get(key) != after[key]]
@@ -124,7 +124,7 @@ class HeadsFolder:
 
     def finish(self, result: dict[str, Any]) -> None:
         """Writes the result, which says that all heads are there."""
-        write_text(self.path / RESULT, json.dumps(result, indent=1))
+        write_text(self.path / RESULT, dumps(result, indent=1))
 
     def mark(self) -> dict[str, str]:
         """Returns what the manifests of members say of their heads."""

@@ -19,9 +19,9 @@ from jfl.heads.folder import About, HeadsFolder
 from jfl.heads.job import Job
 from jfl.hold import hold
 from jfl.interrupt import stop_signals
-from jfl.report.journal import plain
 from jfl.report.screen import Screen
 from jfl.saved import Saved
+from jfl.strict_json import plain
 
 INTERRUPTED = 130
 _HELD = "{folder} is being trained by process {pid}; wait for it, or end that process"

@@ -7,7 +7,6 @@ already exist, in the data or in a file, it defines `recall(labels, num_clients,
 -> Partition` instead, and nothing is moved.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -20,6 +19,7 @@ from jfl import documents, plugins
 from jfl.config import Section
 from jfl.documents import Document
 from jfl.errors import DataError, UsageError
+from jfl.strict_json import dumps
 
 Owners = list[Int[np.ndarray, " _samples"]]
 """For each client, the indices of its samples."""
@@ -79,7 +79,7 @@ class Partition:
             part: [rows.tolist() for rows in getattr(self, part)]
             for part in ("train", "valid", "test")
         }
-        return json.dumps(parts | {"notes": self.notes})
+        return dumps(parts | {"notes": self.notes})
 
     @staticmethod
     def from_json(text: str) -> "Partition":

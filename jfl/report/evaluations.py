@@ -1,6 +1,5 @@
 """What `jfl eval` leaves in a run folder: `evaluations/<round>.json` and a reliability diagram."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from jfl import documents
 from jfl.documents import write_text
 from jfl.report import small_files
 from jfl.report.pictures.reliability import reliability_picture
+from jfl.strict_json import dumps
 
 FOLDER = "evaluations"
 BASE, SCALED = "base", "temperature"
@@ -33,7 +33,7 @@ def keep(run: Path, result: Mapping[str, Any], bins: Mapping[str, Any]) -> list[
     title = f"{result['title']}, round {result['round']}"
     try:
         place.parent.mkdir(exist_ok=True)
-        write_text(place, json.dumps(content, indent=1))
+        write_text(place, dumps(content, indent=1))
         reliability_picture(content["bins"], title, picture)
     except OSError:  # a run of others may be read-only; the result is shown all the same
         return []

@@ -5,8 +5,6 @@ for byte, to that of one that ran through. `timing.jsonl` holds what depends on 
 """
 
 import hashlib
-import json
-import math
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -20,6 +18,7 @@ from pydantic import Field
 from jfl import documents, manifest
 from jfl.documents import Document, write_text
 from jfl.errors import CheckpointError, UsageError
+from jfl.strict_json import dumps
 
 LARGEST_INLINE = 10_000  # arrays with more elements go to arrays/<round>.npz
 COPY = "put back a copy of that file"
@@ -110,7 +109,7 @@ class Journal:
         self._append("timing.jsonl", {"round": round_number, **record})
 
     def _append(self, name: str, record: Mapping[str, Any]) -> bytes:
-        line = json.dumps(plain(record), allow_nan=False).encode()
+        line = dumps(record).encode()
         with (self._folder / name).open("ab") as file:
             file.write(line + b"\n")
         return line
@@ -225,16 +224,3 @@ def _torn(line: bytes) -> bool:
     except ValueError:
         return line.lstrip(b"\0")[:1] in (b"", b"{")
     return False
-
-
-def plain(value: Any) -> Any:
-    """Returns a value as JSON can hold it: lists for arrays, null for nan and infinities."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic) or hasattr(value, "__array__"):
-        return plain(np.asarray(value).tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

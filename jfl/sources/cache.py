@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from jfl.errors import DataError
+from jfl.strict_json import dumps
 
 _META = "meta.json"
 
@@ -105,7 +106,7 @@ def write(entry: Path, content: Stored) -> None:
         try:
             for name, array in content.arrays.items():
                 np.save(aside / f"{name}.npy", array, allow_pickle=False)
-            (aside / _META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
+            (aside / _META).write_text(dumps(meta, indent=1), encoding="utf-8")
             aside.chmod(0o755)  # mkdtemp's are private, but a cache is shared
             shutil.rmtree(entry, ignore_errors=True)
             os.rename(aside, entry)

@@ -4,7 +4,6 @@ What a cell has reached is read from the files of its run, each time anew: there
 is done that could be wrong.
 """
 
-import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from jfl.documents import tidy, write_text
 from jfl.errors import CheckpointError, JflError, UsageError
 from jfl.hold import holder
 from jfl.report import evaluations, small_files, summary
+from jfl.strict_json import dumps
 from jfl.sweep.cells import Cell
 from jfl.sweep.config import Asked, Heads, load
 
@@ -70,7 +70,7 @@ class SweepFolder:
     def note_failure(self, cell: Cell, step: str, code: int, error: str) -> None:
         """Leaves word of what ended an attempt at a cell."""
         content = {"step": step, "code": code, "error": error}
-        write_text(self.cells / cell.name / FAILED, json.dumps(content, indent=1))
+        write_text(self.cells / cell.name / FAILED, dumps(content, indent=1))
 
     def clear(self, cell: Cell) -> None:
         """Removes the word of a failure, and what processes that were killed left half-made.

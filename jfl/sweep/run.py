@@ -1,6 +1,5 @@
 """Runs the cells of a sweep, some at once, until each is finished or has failed."""
 
-import json
 import shlex
 import threading
 import time
@@ -17,6 +16,7 @@ from jfl.folder import writing
 from jfl.interrupt import stop_signals
 from jfl.report import tables
 from jfl.report.screen import Screen
+from jfl.strict_json import dumps
 from jfl.sweep import config
 from jfl.sweep.cells import Cell, cells, check
 from jfl.sweep.config import Asked
@@ -83,7 +83,7 @@ def run(
             screen.keep_log(folder.path / "log.txt")
             _Schedule(folder, asked, experiments, screen, device).run(chosen, jobs, stopped)
         result = view(folder, asked, chosen, {})
-        write_text(folder.path / "sweep.json", json.dumps(result, indent=1))
+        write_text(folder.path / "sweep.json", dumps(result, indent=1))
     screen.say(tables.sweep_table(result["cells"]))
     return result, _close(folder, result, screen, interrupted=stopped.is_set())
 
@@ -185,7 +185,7 @@ class _Schedule:
     def _keep(self, chosen: Sequence[Cell]) -> None:
         """Writes sweep.json, for who looks; it is never read here."""
         content = view(self._folder, self._asked, chosen, self._known)
-        write_text(self._folder.path / "sweep.json", json.dumps(content, indent=1))
+        write_text(self._folder.path / "sweep.json", dumps(content, indent=1))
 
     def _stop(self) -> None:
         for work in self._busy:

@@ -228,29 +228,6 @@ def test_a_huge_file_is_listed_by_its_header(tmp_path, monkeypatch):
     assert sum(taken) < 2 * len(text)
 
 
-def test_lora_adapters(tmp_path):
-    a, b = RNG.normal(size=(4, 10)), RNG.normal(size=(6, 4))
-    b[:, 3] = 0
-    arrays = {
-        "base_model.model.h.0.attn.lora_A.weight": a.astype(np.float32),
-        "base_model.model.h.0.attn.lora_B.weight": b.astype(np.float32),
-    }
-    safetensors.write(tmp_path / "adapter_model.safetensors", arrays)
-    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["attn"]}
-    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
-    answer = look(tmp_path, lora=True)
-    (row,) = answer["lora"]
-    assert answer["kind"] == "peft folder"
-    assert (row["rank"], row["scale"], row["dead"]) == (4, 2.0, 1)
-    assert row["norm"] == pytest.approx(2 * np.linalg.norm(b @ a), rel=1e-5)
-    assert 1 < row["effective_rank"] <= 3
-    with pytest.raises(UsageError, match="--lora needs LoRA matrices"):
-        look(tmp_path, lora=True, glob="*_A*")
-    (tmp_path / "adapter_model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="a PEFT folder without"):
-        look(tmp_path)
-
-
 def gguf():
     def text(word):
         return struct.pack("<Q", len(word)) + word.encode()
