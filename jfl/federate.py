@@ -18,7 +18,7 @@ from jfl.checkpoint import Checkpoints
 from jfl.costs import peak_rss_mb
 from jfl.errors import CheckpointError
 from jfl.federation import Federation
-from jfl.report.journal import Journal
+from jfl.report.journal import Journal, plain
 from jfl.rounds import Rounds
 
 
@@ -83,8 +83,9 @@ def run(
 
         stopping = watch.stop()
         if last or stopping or number % experiment.checkpoint.every == 0:
+            # without validation samples there is no score
             about = {"score": record.get("valid_accuracy"), "clients": experiment.clients}
-            checkpoints.save(number, rounds.snapshot(), about)
+            checkpoints.save(number, rounds.snapshot(), plain(about))
 
         seconds = time.perf_counter() - started
         outcome.seconds.append(seconds)

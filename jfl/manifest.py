@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,10 @@ from jfl.errors import CheckpointError
 
 NAME = "manifest.json"
 _OWN = "sha256"
+NO_BEST = (
+    "{place} has no round with a validation score, so none is the best; give --round N or last, or "
+    "train with partition.valid_fraction above 0"
+)
 
 
 def write(folder: Path, about: dict[str, Any]) -> None:
@@ -42,6 +48,22 @@ def read(folder: Path) -> dict[str, Any]:
         reason = str(error).strip().split("\n")[0][:200]
         raise CheckpointError(f"{path} cannot be read ({reason})") from error
     return content
+
+
+def score(content: Mapping[str, Any]) -> float | None:
+    """Returns the validation score a manifest says; None where older runs wrote nan for none."""
+    value = content.get("score")
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def best(found: Mapping[int, Mapping[str, Any]]) -> int | None:
+    """Returns the round with the best validation score, the earlier on a tie; None without any.
+
+    Args:
+        found: manifests by round.
+    """
+    scores = {n: s for n, content in found.items() if (s := score(content)) is not None}
+    return max(scores, key=lambda n: (scores[n], -n)) if scores else None
 
 
 def problems(folder: Path) -> list[str]:

@@ -76,9 +76,11 @@ def words(text: str | None) -> list[str]:
 
 
 def answer(content: dict[str, Any]) -> None:
-    """Prints a command's one JSON object, last on stdout."""
+    """Prints a command's one JSON object, last on stdout; what is no number is null."""
+    from jfl.report.journal import plain
+
     try:
-        click.echo(json.dumps(content))
+        click.echo(json.dumps(plain(content), allow_nan=False))
     except BrokenPipeError:  # whoever read has gone
         from jfl.report.screen import silence
 
