@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,14 +68,11 @@ class Checkpoints:
         return self._best(self.rounds())
 
     def _best(self, rounds: list[int]) -> int | None:
-        known = {r: score for r in rounds if (score := self._score(r)) is not None}
-        return max(known, key=lambda r: (known[r], -r)) if known else None
-
-    def _score(self, round_number: int) -> float | None:
-        try:
-            return self.manifest(round_number).get("score")
-        except CheckpointError:
-            return None
+        found = {}
+        for number in rounds:
+            with suppress(CheckpointError):  # a damaged one is no candidate
+                found[number] = self.manifest(number)
+        return manifest.best(found)
 
     def manifest(self, round_number: int) -> dict[str, Any]:
         """Returns what is written beside the arrays: round, score, clients, file hashes.

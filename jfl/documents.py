@@ -111,7 +111,7 @@ def parse(content: str, schema: type[Document]) -> dict[str, Any]:
     Raises:
         ValueError: it holds something else; says what is wrong in words for the user.
     """
-    found = load(content)
+    found = load(content, nan=bool(schema.model_config.get("allow_inf_nan")))
     if not isinstance(found, dict):
         kinds = {list: "a list", str: "a word", type(None): "null", bool: "true or false"}
         raise ValueError(f"it holds {kinds.get(type(found), 'a number')}, not an object")
@@ -131,8 +131,12 @@ def checked(content: dict[str, Any], schema: type[Document]) -> dict[str, Any]:
     return content
 
 
-def load(content: str) -> Any:
+def load(content: str, *, nan: bool = False) -> Any:
     """Returns what a text of JSON holds, strictly: no NaN, no key twice, no endless numbers.
+
+    Args:
+        content: the text.
+        nan: allows NaN, which older runs wrote.
 
     Raises:
         ValueError: it is no such text; says what is wrong in words for the user.
@@ -142,7 +146,10 @@ def load(content: str) -> Any:
     whole = _whole if _LONG.search(content) else None  # a call for each number is slow
     try:
         found = json.loads(
-            content, parse_int=whole, parse_constant=_no_number, object_pairs_hook=_once
+            content,
+            parse_int=whole,
+            parse_constant=float if nan else _no_number,
+            object_pairs_hook=_once,
         )
         if _LONE.search(content):
             json.dumps(found, ensure_ascii=False).encode()

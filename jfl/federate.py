@@ -83,6 +83,7 @@ def run(
 
         stopping = watch.stop()
         if last or stopping or number % experiment.checkpoint.every == 0:
+            # without validation samples there is no score
             about = {"score": record.get("valid_accuracy"), "clients": experiment.clients}
             about |= seal.mark(folder, journal)
             checkpoints.save(number, rounds.snapshot(), about)

@@ -39,6 +39,7 @@ from jfl.types import Params, PRNGKey
 
 MEMORY_SHARE = 0.8  # of a device, where no budget is set
 _USUAL = 20.0  # floats beyond are not normalised
+_NAMED = 10  # clients that are named one by one
 _UNPLANNED = ("", "map", 1, "native", 1, "host", "gather", "")  # for a client that runs alone
 
 
@@ -161,6 +162,7 @@ def prepare(
         _check(partition, len(dataset.y), experiment.clients)
     notes += partition.notes
     algorithm = algorithm_of(experiment)
+    notes += _unvalidated(experiment, partition, algorithm)
     plan = plan or _choose_plan(experiment, dataset, partition, algorithm)
     mesh = meshes.make(plan.devices)
     plan = replace(plan, mesh=mesh)
@@ -185,6 +187,27 @@ def _check(partition: Partition, num_samples: int, num_clients: int) -> None:
         wrong = f"has {len(partition.train)} clients, not {num_clients}"
     if wrong:
         raise DataError(f"the partition of the run {wrong}; put back its partition.json and data")
+
+
+def _unvalidated(experiment: Experiment, partition: Partition, algorithm: Algorithm) -> list[str]:
+    """Returns what it means that clients have no validation samples, nothing where all have."""
+    without = [client for client, rows in enumerate(partition.valid) if not len(rows)]
+    everyone, name = len(without) == len(partition.valid), experiment.algorithm.name
+    alone = f"{name} chooses by them who helps whom, so"
+    if not everyone:
+        few = ", ".join(map(str, without[:_NAMED])) + (", ..." if len(without) > _NAMED else "")
+        said = (
+            f"{len(without)} of {len(partition.valid)} clients have no validation samples (client "
+            f"{few}): {alone} nobody helps these, and they train alone as under local"
+        )
+        return [said] if without and algorithm.validates else []
+    said = (
+        f"{alone} NOBODY IS HELPED: every client trains alone, as under local; set "
+        "partition.valid_fraction above 0"
+        if algorithm.validates
+        else "no round is the best (--round best), and `jfl eval` fits no temperature"
+    )
+    return [f"no client has validation samples: {said}"]
 
 
 def algorithm_of(experiment: Experiment) -> Algorithm:

@@ -180,6 +180,7 @@ def _environment(federation: Federation) -> dict[str, Any]:
         "plugins": plugins.fingerprint(),
         "data": data_record(federation),
         "parameters": federation.model_bytes // 4,
+        "notes": list(federation.notes),
     }
 
 

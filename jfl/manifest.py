@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,17 @@ from jfl.strict_json import plain
 NAME = "manifest.json"
 _OWN = "sha256"
 _COPY = "put back a copy of that folder"
+NO_BEST = (
+    "{place} has no round with a validation score, so none is the best; give --round N or last, or "
+    "train with partition.valid_fraction above 0"
+)
 
 
-class About(Document):
-    """What every manifest says; those of checkpoints also round, score, clients, whose they are."""
+class About(Document, allow_inf_nan=True):
+    """What every manifest says; those of checkpoints also round, score, clients, whose they are.
+
+    Older runs without validation samples have NaN as their score.
+    """
 
     files: dict[str, str]
     round: int = 0
@@ -52,6 +60,22 @@ def read(folder: Path) -> dict[str, Any]:
         if expected != _fingerprint(content) or not whole:
             raise CheckpointError(f"{path} has changed since it was written; {_COPY}")
     return content
+
+
+def score(content: Mapping[str, Any]) -> float | None:
+    """Returns the validation score a manifest says; None where older runs wrote nan for none."""
+    value = content.get("score")
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def best(found: Mapping[int, Mapping[str, Any]]) -> int | None:
+    """Returns the round with the best validation score, the earlier on a tie; None without any.
+
+    Args:
+        found: manifests by round.
+    """
+    scores = {n: s for n, content in found.items() if (s := score(content)) is not None}
+    return max(scores, key=lambda n: (scores[n], -n)) if scores else None
 
 
 def problems(folder: Path) -> list[str]:

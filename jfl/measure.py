@@ -68,8 +68,7 @@ def run(
     if divisor is not None:
         methods[SCALED]["temperature"] = divisor
     result = saved.describe(base) | methods[BASE]
-    if divisor is not None:
-        result |= {SCALED: methods[SCALED]}
+    result |= {SCALED: methods.get(SCALED)}  # none without validation samples
     if heads:
         result |= {"heads": {name: methods[name] for name in heads}}
     if strange:

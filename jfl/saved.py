@@ -21,6 +21,7 @@ from jfl.experiment import Experiment
 from jfl.federate import check_fits
 from jfl.federation import Federation, prepare
 from jfl.folder import RunFolder
+from jfl.manifest import NO_BEST
 from jfl.report.summary import summarise
 from jfl.types import Params
 
@@ -133,9 +134,7 @@ def round_number(checkpoints: Checkpoints, which: str) -> int:
     if which == "best":
         best = checkpoints.best()
         if best is None:
-            raise CheckpointError(
-                f"{checkpoints.folder} has no round with a validation score; give --round N"
-            )
+            raise CheckpointError(NO_BEST.format(place=checkpoints.folder))
         return best
     if not which.isdigit():
         raise UsageError(f"--round {which} is not a round; give a number, best or last")

@@ -7,6 +7,7 @@ from interop.formats import orbax
 from interop.formats.base import Contents
 from jfl import manifest
 from jfl.errors import CheckpointError, UsageError
+from jfl.manifest import NO_BEST
 from jfl.report import small_files
 
 _ARRAYS = "arrays"
@@ -38,12 +39,6 @@ def rounds(run: Path) -> dict[int, dict[str, Any]]:
     return made
 
 
-def best(found: dict[int, dict[str, Any]]) -> int | None:
-    """Returns the round with the best validation score, the earlier on a tie."""
-    scores = {n: m["score"] for n, m in found.items() if m.get("score") is not None}
-    return max(scores, key=lambda n: (scores[n], -n)) if scores else None
-
-
 def chosen(run: Path, which: str) -> int:
     """Returns the saved round that `N`, `best` or `last` names.
 
@@ -58,9 +53,9 @@ def chosen(run: Path, which: str) -> int:
     if which == "last":
         return max(found)
     if which == "best":
-        number = best(found)
+        number = manifest.best(found)
         if number is None:
-            raise CheckpointError(f"{place} has no round with a validation score; give --round N")
+            raise CheckpointError(NO_BEST.format(place=place))
         return number
     if not which.isdigit():
         raise UsageError(f"--round {which} is not a round; give a number, best or last")
@@ -81,8 +76,8 @@ def read(run: Path, which: str) -> Contents:
     inner = read_checkpoint(run / "checkpoints" / str(number))
     about = inner.about | {
         "rounds": list(found),
-        "best": best(found),
         "algorithm": small_files.settings(run)["algorithm"]["name"],
+        "best": manifest.best(found),
         "unfinished": orbax.leftovers(run / "checkpoints"),
     }
     return Contents("jfl run", inner.entries, about, inner.clients)
@@ -96,5 +91,5 @@ def read_checkpoint(path: Path) -> Contents:
     """
     content = manifest.read(path)
     inner = orbax.read(path / _ARRAYS)
-    about = {"round": content.get("round"), "score": content.get("score"), "committed": True}
+    about = {"round": content.get("round"), "score": manifest.score(content), "committed": True}
     return Contents("jfl checkpoint", inner.entries, about, content.get("clients"))

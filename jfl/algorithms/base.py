@@ -75,6 +75,7 @@ class Algorithm:
         records: entries of `shared` that are written to the journal with each evaluation.
         uploads: whether clients send their models to anyone. Others get `own["params"]` or
             `shared["params"]`.
+        validates: whether clients choose by their validation samples; who has none is told.
     """
 
     init: Callable[[Params, int], State]
@@ -83,6 +84,7 @@ class Algorithm:
     personal: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
     uploads: bool = True
+    validates: bool = False
 
 
 def cohort(key: PRNGKey, num_clients: int, size: int) -> Int[Array, " K"]:

@@ -4,7 +4,8 @@ Source: Zhang, Sapra, Fidler, Yeung, Alvarez, "Personalized Federated Learning w
 Model Optimization", ICLR 2021 (arXiv 2012.08565). The preset `pfllib` computes what PFLlib's
 FedFomo computes, the preset `paper` what the paper says.
 Departs from it: numbers that are not finite never enter a mix or the affinity; ties go to the
-client with the lower id; training batches are shuffled and none is dropped.
+client with the lower id; training batches are shuffled and none is dropped. A client without
+validation samples cannot tell who would help it, and trains alone; that is said at the start.
 """
 
 from typing import Any, Literal
@@ -141,7 +142,12 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
         "both": ("params", "reference"),
     }
     return Algorithm(
-        init, needs, run_round, personal=personal[config.eval_point], records=("affinity",)
+        init,
+        needs,
+        run_round,
+        personal=personal[config.eval_point],
+        records=("affinity",),
+        validates=True,
     )
 
 

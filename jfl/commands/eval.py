@@ -56,6 +56,8 @@ def evaluate(run: str, which: str, **flags: Any) -> None:
     title = f"{result['title']}, round {result['round']}"
     screen.say(tables.client_table(result["per_client"]))
     screen.say(tables.methods_table(title, result))
+    if result["temperature"] is None:
+        screen.say("note: no temperature was fitted, as no client has validation samples")
     if result["files"]:
         screen.say(f"in {run}: {', '.join(result['files'])}")
     if flags["as_json"]:

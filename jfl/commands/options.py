@@ -95,7 +95,7 @@ def words(text: str | None) -> list[str]:
 
 
 def answer(content: dict[str, Any]) -> None:
-    """Prints a command's one JSON object, last on stdout."""
+    """Prints a command's one JSON object, last on stdout; what is no number is null."""
     try:
         click.echo(dumps(content))
     except BrokenPipeError:  # whoever read has gone

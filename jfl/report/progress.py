@@ -39,7 +39,7 @@ class RunProgress:
 
     def update(self, round_number: int, record: Mapping[str, Any], rate: float) -> None:
         """Shows a finished round; `rate` is training samples a second."""
-        if "test_accuracy" in record:
+        if record.get("test_accuracy") is not None:
             self._accuracy = (
                 f"accuracy {record['test_accuracy']:.2%} "
                 f"(worst tenth {record['test_accuracy_worst10']:.2%})  "

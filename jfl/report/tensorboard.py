@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from jfl.report.words import missing
+
 TAGS = {
     "train_loss": "train/loss",
     "test_accuracy": "test/accuracy",
@@ -69,7 +71,7 @@ class Events:
         known = [
             {"tag": tag, "simple_value": float(record[name])}
             for name, tag in TAGS.items()
-            if record.get(name) is not None
+            if not missing(record.get(name))
         ]
         with self._lenient():
             self._write(step=number, summary={"value": known})

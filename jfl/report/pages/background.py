@@ -66,7 +66,14 @@ def data(run: RunFiles) -> Section:
         )
         if (path := run.picture(name))
     ]
-    return Section("Data", [Pairs("data", rows), *shown, *_counts(run)])
+    notes = [say(f"Note: {note}.") for note in _notes(run)]
+    return Section("Data", [Pairs("data", rows), *notes, *shown, *_counts(run)])
+
+
+def _notes(run: RunFiles) -> list[str]:
+    """Returns what was said when the run started: what was moved, resized or is absent."""
+    notes = run.environment.get("notes")
+    return [str(note) for note in notes] if isinstance(notes, list) else []
 
 
 def _counts(run: RunFiles) -> list[Part]:

@@ -55,7 +55,7 @@ def _panel(
     full = samples > 0
     sure, right = (total / np.maximum(samples, 1) for total in (confidence, correct))
     places, side = (np.arange(count) + 0.5) / count, 1 / count
-    ece = np.abs(confidence - correct).sum() / everything if everything else float("nan")
+    ece = f"{np.abs(confidence - correct).sum() / everything:.2%}" if everything else "-"
     upper.bar(places, right, 0.92 * side, color=style.BLUE, label="accuracy")
     upper.bar(
         places[full], (sure - right)[full], 0.92 * side, bottom=right[full], fill=False,
@@ -63,7 +63,7 @@ def _panel(
     )  # fmt: skip
     upper.plot([0, 1], [0, 1], color="black", lw=0.9, ls=(0, (4, 3)))
     upper.set(xlim=(0, 1), ylim=(0, 1.02))
-    upper.set_title(f"{name}, ECE {ece:.2%}", fontsize=10)
+    upper.set_title(f"{name}, ECE {ece}", fontsize=10)
     lower.bar(places, samples / max(everything, 1), 0.92 * side, color=style.GREY)
     lower.set(xlim=(0, 1), xlabel="confidence")
     for axes in (upper, lower):
