@@ -26,6 +26,7 @@ from tests.command_line import (
     trained,
     warm,
 )
+from tests.damages import age
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -200,7 +201,7 @@ def test_fewer_rounds_than_are_done_are_refused_before_anything_is_written(tmp_p
 
 
 def test_a_run_whose_config_asks_for_fewer_rounds_is_shown_with_those_it_has_done(tmp_path):
-    run = copied(tmp_path)  # as an older jfl left it
+    run = age(copied(tmp_path))  # as an older jfl left it
     config = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(config.replace(f"rounds: {ROUNDS}\n", "rounds: 5\n"))
     listed = warm("runs", str(tmp_path), "--json", cwd=tmp_path).answer["items"]
