@@ -1,7 +1,8 @@
 """From yaml files and `key=value` to a frozen, checked config.
 
-OmegaConf merges and interpolates, pydantic checks. A schema is any `Section`; each kind of job
-brings its own, and each plugin owns the `Section` of its settings.
+OmegaConf merges and looks up `${...}`, pydantic checks. A schema is any `Section`; each kind of job
+brings its own, and each plugin owns the `Section` of its settings. A config may look up its own
+settings only: what is read from the environment would reach folder names, logs and reports.
 """
 
 import json
@@ -15,7 +16,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from jfl.errors import UsageError
+from jfl import references
+from jfl.errors import SafetyError, UsageError
 from jfl.plugins import nearest
 
 
@@ -206,12 +208,47 @@ def merge(*parts: dict[str, Any]) -> dict[str, Any]:
     return _merged(parts, resolve=False)
 
 
+def saved(path: Path) -> dict[str, Any]:
+    """Reads a config that jfl wrote into a folder: all is written out in it, nothing is looked up.
+
+    Raises:
+        UsageError: it cannot be read, or is not yaml.
+        SafetyError: it would look something up, or include other files.
+    """
+    content = _content(path)
+    found = references.left(content)
+    if "include" in content:
+        found = "include", str(content["include"])
+    if found:
+        raise SafetyError(
+            f"{path}: {found[0]}={_shown(found[1])} would be looked up elsewhere, which no config "
+            "does that jfl saved, so it is refused; write there what is meant"
+        )
+    return content
+
+
 def resolve(content: dict[str, Any]) -> dict[str, Any]:
-    """Replaces `${...}` by the values they name."""
-    return _merged([content], resolve=True)
+    """Replaces `${...}` by the values they name.
+
+    Raises:
+        UsageError: they name something else than settings, there is none of that name, or `${`
+            stays in what comes out, which a saved config must not hold.
+    """
+    plain = _merged([content], resolve=True)
+    if found := references.left(plain):
+        raise UsageError(
+            f"config: {found[0]}={_shown(found[1])}: no value may hold ${{ once all is looked up"
+        )
+    return plain
 
 
 def _merged(parts: Sequence[dict[str, Any]], *, resolve: bool) -> dict[str, Any]:
+    for part in parts:
+        if found := references.foreign(part):
+            raise UsageError(
+                f"config: {found[0]}={_shown(found[1])}: ${{ must begin the name of another "
+                "setting, as in ${rounds} or ${oc.select:rounds,100}; nothing else is looked up"
+            )
     try:
         plain = OmegaConf.to_container(OmegaConf.merge({}, *parts), resolve=resolve)
     except OmegaConfBaseException as error:

@@ -141,8 +141,9 @@ def saved(path: Path, overrides: Iterable[str] = ()) -> Experiment:
 
     Raises:
         UsageError: the first thing wrong.
+        SafetyError: it would look something up, as no saved config does.
     """
-    content = config.merge(config.read([str(path)]), config.parse_overrides(overrides))
+    content = config.merge(config.saved(path), config.parse_overrides(overrides))
     content = _with_plugins(content, Path())
     return config.check(Experiment, config.resolve(content))
 
