@@ -17,7 +17,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter
+from matplotlib.ticker import FixedLocator
 
 from jfl.printable import printable_lines
 
@@ -95,9 +95,11 @@ def _make_printable(figure: Figure) -> None:
         text.set_text(printable_lines(text.get_text()))
     for axes in figure.axes:  # the words of ticks are kept apart, and set anew when they are drawn
         for axis in (axes.xaxis, axes.yaxis):
-            ticks = axis.get_major_formatter()
-            if isinstance(ticks, FixedFormatter):
-                ticks.seq = [printable_lines(str(word)) for word in ticks.seq]
+            if isinstance(axis.get_major_locator(), FixedLocator):
+                words = [label.get_text() for label in axis.get_ticklabels()]
+                shown = list(map(printable_lines, words))
+                if shown != words:
+                    axis.set_ticks(axis.get_ticklocs(), shown)
 
 
 def entitle(axes: Axes, title: str) -> None:
