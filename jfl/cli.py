@@ -10,6 +10,7 @@ import click
 import jfl
 from jfl.commands.options import answer
 from jfl.errors import JflError
+from jfl.printable import printable, printable_lines, short
 
 # name -> (module:function, one line for `jfl --help`)
 COMMANDS = {
@@ -102,17 +103,18 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except click.exceptions.Abort:
         code = fail("interrupted", 130, as_json=as_json)
     except click.ClickException as error:
-        code = fail(error.format_message(), 2, as_json=as_json)
+        sentence = " ".join(error.format_message().split())  # click lists choices in lines
+        code = fail(sentence, 2, as_json=as_json)
     except KeyboardInterrupt:
         code = fail("interrupted", 130, as_json=as_json)
     except JflError as error:
         if debug:
-            traceback.print_exc()
+            _show_traceback()
         settings = getattr(error, "settings", None)
         code = fail(str(error), error.code, as_json=as_json, settings=settings)
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            _show_traceback()
         first_line = (str(error).strip().splitlines() or [""])[0]
         what = f"{type(error).__name__}: {first_line}"
         code = fail(f"this is a fault of jfl: {what} (--debug shows where)", 1, as_json=as_json)
@@ -121,8 +123,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def fail(sentence: str, code: int, *, as_json: bool, settings: dict[str, Any] | None = None) -> int:
     """Says what went wrong, and returns the exit code; JSON shows how a refused config was read."""
-    click.echo(f"jfl: {sentence}", err=True)
+    click.echo(f"jfl: {short(printable(sentence))}", err=True)
     if as_json:
         read = {} if settings is None else {"settings": settings}
         answer({"error": sentence, "code": code} | read)
     return code
+
+
+def _show_traceback() -> None:
+    click.echo(printable_lines(traceback.format_exc()), err=True, nl=False)

@@ -1,7 +1,8 @@
 """From yaml files and `key=value` to a frozen, checked config.
 
-OmegaConf merges and interpolates, pydantic checks. A schema is any `Section`; each kind of job
-brings its own, and each plugin owns the `Section` of its settings.
+OmegaConf merges and looks up `${...}`, pydantic checks. A schema is any `Section`; each kind of job
+brings its own, and each plugin owns the `Section` of its settings. A config may look up its own
+settings only: what is read from the environment would reach folder names, logs and reports.
 """
 
 import json
@@ -15,8 +16,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from jfl import trust
-from jfl.errors import UsageError
+from jfl import references, trust
+from jfl.errors import SafetyError, UsageError
 from jfl.plugins import nearest
 
 
@@ -173,22 +174,10 @@ def layers(name: str) -> list[tuple[Path, dict[str, Any]]]:
     return _layers(config_path(name), ())
 
 
-def read_saved(path: Path) -> dict[str, Any]:
-    """Reads a config that jfl saved: it is whole and final, so it includes no other file.
-
-    Raises:
-        UsageError: it is no yaml, or was changed to include one.
-    """
-    content = _content(path)
-    if "include" in content:
-        raise UsageError(f"{path} was saved by jfl and includes nothing; take out its include")
-    return content
-
-
 def _layers(path: Path, outer: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:
     if path.resolve() in outer:
         raise UsageError(f"{path} includes itself; take it out of its include")
-    content = read_saved(path) if trust.saved(path) else _content(path)
+    content = saved(path) if trust.saved(path) else _content(path)
     included = content.pop("include", [])
     if not isinstance(included, list) or not all(isinstance(item, str) for item in included):
         raise UsageError(f"{path}: include must be a list of yaml files")
@@ -236,12 +225,47 @@ def merge(*parts: dict[str, Any]) -> dict[str, Any]:
     return _merged(parts, resolve=False)
 
 
+def saved(path: Path) -> dict[str, Any]:
+    """Reads a config that jfl wrote into a folder: all is written out in it, nothing is looked up.
+
+    Raises:
+        UsageError: it cannot be read, or is not yaml.
+        SafetyError: it would look something up, or include other files.
+    """
+    content = _content(path)
+    found = references.left(content)
+    if "include" in content:
+        found = "include", str(content["include"])
+    if found:
+        raise SafetyError(
+            f"{path}: {found[0]}={_shown(found[1])} would be looked up elsewhere, which no config "
+            "does that jfl saved, so it is refused; write there what is meant"
+        )
+    return content
+
+
 def resolve(content: dict[str, Any]) -> dict[str, Any]:
-    """Replaces `${...}` by the values they name."""
-    return _merged([content], resolve=True)
+    """Replaces `${...}` by the values they name.
+
+    Raises:
+        UsageError: they name something else than settings, there is none of that name, or `${`
+            stays in what comes out, which a saved config must not hold.
+    """
+    plain = _merged([content], resolve=True)
+    if found := references.left(plain):
+        raise UsageError(
+            f"config: {found[0]}={_shown(found[1])}: no value may hold ${{ once all is looked up"
+        )
+    return plain
 
 
 def _merged(parts: Sequence[dict[str, Any]], *, resolve: bool) -> dict[str, Any]:
+    for part in parts:
+        if found := references.foreign(part):
+            raise UsageError(
+                f"config: {found[0]}={_shown(found[1])}: ${{ must begin the name of another "
+                "setting, as in ${rounds} or ${oc.select:rounds,100}; nothing else is looked up"
+            )
     try:
         plain = OmegaConf.to_container(OmegaConf.merge({}, *parts), resolve=resolve)
     except OmegaConfBaseException as error:

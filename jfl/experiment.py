@@ -142,13 +142,14 @@ def saved(path: Path, overrides: Iterable[str] = ()) -> Experiment:
 
     Raises:
         UsageError: the first thing wrong.
+        SafetyError: it would look something up, as no saved config does.
     """
-    wanted, content = config.parse_overrides(overrides), config.read_saved(path)
+    wanted, content = config.parse_overrides(overrides), config.saved(path)
     if "plugins" in wanted:
         wanted, content = _with_plugins(wanted, Path()), content | {"plugins": []}
     else:
         content = _with_plugins(content, path.parent, path, saved=True)
-    return config.check(Experiment, config.merge(content, wanted))
+    return config.check(Experiment, config.resolve(config.merge(content, wanted)))
 
 
 def _with_plugins(

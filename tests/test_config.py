@@ -1,5 +1,6 @@
 """From yaml and key=value to checked settings."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import yaml
 
 from jfl import config, experiment
 from jfl.config import Section, Switch
-from jfl.errors import UsageError
+from jfl.errors import SafetyError, UsageError
 
 CONFIGS = sorted(config.packaged_configs().rglob("*.yaml"))
 EXPERIMENTS = sorted(config.packaged_configs().glob("*.yaml"))
@@ -82,6 +83,77 @@ def test_what_is_wrong_is_one_sentence(override: str, fragment: str) -> None:
 def test_interpolation_follows_overrides() -> None:
     loaded = config.load(Outer, [], ["inner.count=4", "seed=${inner.count}"])
     assert loaded.seed == 4
+
+
+FOREIGN = [
+    *("${oc.env:JFL_SECRET}", "a ${ oc.env:JFL_SECRET } b", "${oc.env:JFL_SECRET,x}"),
+    *("${oc.${inner.name}:JFL_SECRET}", "${oc.select:no,${oc.env:JFL_SECRET}}", "\\${seed}"),
+    *(
+        "${oc.decode:seed}",
+        "${oc.create:inner}",
+        "${oc.dict.keys:inner}",
+        "${oc.dict.values:inner}",
+    ),
+    *("${oc.deprecated:seed}", "${oc.select:no,'${seed}'}", "${mine:}", "${", "a${seed"),
+]
+
+
+@pytest.mark.parametrize("text", FOREIGN)
+@pytest.mark.parametrize("place", ["word", "list", "file"])
+def test_nothing_but_settings_is_looked_up(
+    text: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JFL_SECRET", "hush")
+    path = tmp_path / "a.yaml"
+    shown = json.dumps(text)
+    path.write_text(f"other: {shown}\n" if place == "file" else "")
+    words = {"word": [f"inner.name={shown}"], "list": [f"inner.sizes=[1, {shown}]"], "file": []}
+    with pytest.raises(UsageError) as caught:
+        config.load(Outer, [str(path)], ["inner.name=env", *words[place]])
+    assert "${" in str(caught.value)
+    assert "hush" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_reference_is_not_put_together_from_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JFL_SECRET", "hush")
+    parts = {"a": "$", "b": "{oc.env:JFL_SECRET}", "c": "${a}${b}", "d": "${c}"}
+    with pytest.raises(UsageError, match="no value may hold"):
+        config.resolve(parts)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("${seed}", 4), ("x_${seed}_${inner.name}", "x_4_n"), ("${inner.sizes[1]}", 2),
+        ("${inner.${which}}", "n"), ("${oc.select:seed,7}", 4), ("${oc.select:no.such,7}", 7),
+        ("$5 {a}", "$5 {a}"),
+    ],
+)  # fmt: skip
+def test_settings_are_looked_up(text: str, value: object) -> None:
+    known = {"seed": 4, "which": "name", "inner": {"name": "n", "sizes": [1, 2]}}
+    assert config.resolve(config.merge(known, {"here": text}))["here"] == value
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["note: ${seed}", "a: [{b: '${oc.env:HOME}'}]", "include: [/etc/passwd]", r"a: \${seed}"],
+)
+def test_a_saved_config_looks_nothing_up(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"seed: 1\n{line}\n")
+    with pytest.raises(SafetyError, match="no config does that jfl saved"):
+        config.saved(path)
+    with pytest.raises(SafetyError):
+        experiment.saved(path, ["rounds=2"])
+    path.write_text("seed: 1\n")
+    assert config.saved(path) == {"seed": 1}
+
+
+def test_a_setting_that_holds_itself_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("inner: &a {name: [*a]}\n")
+    with pytest.raises(UsageError, match="holds itself"):
+        config.load(Outer, [str(tmp_path / "a.yaml")])
 
 
 def test_files_merge_left_to_right_and_overrides_come_last(tmp_path: Path) -> None:

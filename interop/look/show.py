@@ -1,10 +1,10 @@
 """The tree of a file's arrays, grouped by module; modules that are alike stand once."""
 
-import io
 from typing import Any
 
-from rich.console import Console
 from rich.tree import Tree
+
+from jfl.report.screen import PlainPage
 
 _ALIKE = 3  # numbered modules that are alike, from which on one stands for all
 
@@ -14,8 +14,8 @@ Node = dict[tuple[str, bool], Any]
 """What stands under a name: the array of it, or the module, which there may both be."""
 
 
-def tree(title: str, tensors: list[dict[str, Any]]) -> str:
-    """Returns the arrays as a tree with shapes, types and the bytes of each module.
+def tree(title: str, tensors: list[dict[str, Any]]) -> list[str]:
+    """Returns the lines of a tree of the arrays with shapes, types and the bytes of each module.
 
     Lines are never folded: they are the same on a terminal and in a pipe.
     """
@@ -28,13 +28,7 @@ def tree(title: str, tensors: list[dict[str, Any]]) -> str:
         node[leaf, True] = tensor
     made = Tree(f"{title}  {size(sum(t['bytes'] for t in tensors))}")
     _grow(made, root)
-    page = Console(
-        file=io.StringIO(), width=_WIDEST, markup=False, highlight=False, emoji=False,
-        color_system=None,
-    )  # fmt: skip
-    with page.capture() as text:
-        page.print(made)
-    return "\n".join(line.rstrip() for line in text.get().splitlines())
+    return [line.rstrip() for line in PlainPage(_WIDEST).text(made).splitlines()]
 
 
 def size(count: int) -> str:

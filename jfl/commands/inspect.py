@@ -67,7 +67,8 @@ def inspect(path: str, **flags: Any) -> None:
     screen.say(f"{path}: {_headline(result)}")
     what = f"round {result['round']}" if result.get("round") is not None else result["kind"]
     if result["tensors"]:
-        screen.say(shown.tree(what, result["tensors"]))
+        for line in shown.tree(what, result["tensors"]):
+            screen.say(line)
     else:
         screen.say("no arrays" + (f" match {flags['glob']}" if flags["glob"] else ""))
     if any(t["path"].startswith("own.") for t in result["tensors"]) and flags["client"] is None:

@@ -35,6 +35,7 @@ def list_plugins(kind: str | None, **flags: Any) -> None:
     from rich.text import Text
 
     from jfl import plugins
+    from jfl.printable import printable
     from jfl.report.screen import Screen
 
     screen = Screen(stderr=flags["as_json"])
@@ -52,7 +53,9 @@ def list_plugins(kind: str | None, **flags: Any) -> None:
                 "settings": _settings(module.Config, plugins.key(section)),
             }
             items.append(item)
-            screen.say(Text.assemble("  ", (name, "bold"), f"  {item['summary']}"))
+            screen.say(
+                Text.assemble("  ", (printable(name), "bold"), f"  {printable(item['summary'])}")
+            )
             for key, setting in item["settings"].items():
                 words = f"{key}: {setting['default']}".ljust(32)
                 screen.say(f"      {words} {setting['help']}")

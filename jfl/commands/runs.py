@@ -60,9 +60,10 @@ Examples:
 def logs(run: str, follow: bool, lines: int, **flags: Any) -> None:
     """Show what a run says."""
     from jfl import overview
+    from jfl.printable import printable
 
     for line in overview.follow(Path(run), lines, on=follow):
-        click.echo(line, err=flags["as_json"])
+        click.echo(printable(line), err=flags["as_json"])
     if flags["as_json"]:
         answer(overview.describe(Path(run)))
 

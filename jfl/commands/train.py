@@ -65,11 +65,13 @@ def train(words: tuple[str, ...], **flags: Any) -> int:
 
 def _in_background(*, as_json: bool) -> int:
     from jfl import detach
+    from jfl.printable import printable
 
     started = detach.start([word for word in sys.argv[1:] if word != "--detach"])
     if started["run"]:
         click.echo(
-            f"process {started['pid']}; see jfl runs, jfl logs {started['run']} -f", err=True
+            f"process {started['pid']}; see jfl runs, jfl logs {printable(started['run'])} -f",
+            err=True,
         )
         if as_json:
             answer({key: started[key] for key in ("run", "pid")})

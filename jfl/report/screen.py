@@ -2,12 +2,16 @@
 
 import io
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
+
+from jfl.printable import printable, short
 
 _WIDTH = 100  # of tables in the log
 
@@ -17,25 +21,19 @@ class Screen:
 
     def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
         """Prints to stdout, or to stderr where stdout belongs to JSON, or nothing at all."""
-        self.console = _Terminal(
-            stderr=stderr, quiet=quiet, markup=False, highlight=False, emoji=False
-        )
-        self._page = Console(
-            file=io.StringIO(), width=_WIDTH, markup=False, highlight=False, emoji=False
-        )
+        self.console = _Terminal(stderr=stderr, quiet=quiet)
+        self._page = PlainPage(_WIDTH)
         self._log: Path | None = None
         self._unwritten = ""
 
     def say(self, part: Any) -> None:
-        """Prints a line or a table."""
+        """Prints a line or a table; a str is one line, whatever it holds."""
         self.console.print(part, soft_wrap=isinstance(part, str | Text))
         self.log(part)
 
     def log(self, part: Any) -> None:
         """Writes to the log only."""
-        with self._page.capture() as plain:
-            self._page.print(part, soft_wrap=isinstance(part, str | Text))
-        self._unwritten += plain.get()
+        self._unwritten += self._page.text(part)
         self._write()
 
     def keep_log(self, path: Path) -> None:
@@ -52,7 +50,44 @@ class Screen:
         self._unwritten = ""
 
 
-class _Terminal(Console):
+class SafeConsole(Console):
+    """Shows only what is printable: a str on one line, a Text with the breaks of lines it has."""
+
+    def __init__(self, **settings: Any) -> None:
+        """As rich's, but text is no markup."""
+        super().__init__(markup=False, highlight=False, emoji=False, **settings)
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """Returns what a str is shown as: by itself, in tables and in trees."""
+        return super().render_str(short(printable(text)), **settings)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Renders anything; the words of a Text are made printable first."""
+        if isinstance(renderable, Text):
+            shown = "\n".join(short(printable(line)) for line in renderable.plain.split("\n"))
+            if shown != renderable.plain:
+                renderable = renderable.copy()
+                renderable.plain = shown
+        return super().render(renderable, options)
+
+
+class PlainPage(SafeConsole):
+    """Gives text without colours, of a width of its own."""
+
+    def __init__(self, width: int) -> None:
+        """The width is in letters."""
+        super().__init__(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
+
+    def text(self, part: Any) -> str:
+        """Returns what a line, a table or a tree is shown as."""
+        with self.capture() as shown:
+            self.print(part, soft_wrap=isinstance(part, str | Text))
+        return shown.get()
+
+
+class _Terminal(SafeConsole):
     def on_broken_pipe(self) -> None:
         """Goes on in silence where nobody reads any more: `| head` must not end a run."""
         self.quiet = True

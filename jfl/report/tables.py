@@ -7,6 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from jfl.printable import printable
 from jfl.report import evaluations
 from jfl.report.compare.grid import Grid
 from jfl.report.compare.measures import MEASURES, RESULTS
@@ -20,7 +21,7 @@ def result_table(title: str, summary: Mapping[str, Any]) -> Group:
     for key in RESULTS:
         if summary.get(key) is not None:
             table.add_row(MEASURES[key].words, MEASURES[key].form.format(summary[key]))
-    return Group(Text(title, style="bold"), table)
+    return Group(Text(printable(title), style="bold"), table)
 
 
 def methods_table(title: str, result: Mapping[str, Any]) -> Group:
@@ -35,7 +36,7 @@ def methods_table(title: str, result: Mapping[str, Any]) -> Group:
         shown = [measure.form.format(v) if isinstance(v, int | float) else "-" for v in values]
         if any(word != "-" for word in shown):
             table.add_row(measure.words, *shown)
-    return Group(Text(title, style="bold"), table)
+    return Group(Text(printable(title), style="bold"), table)
 
 
 def client_table(per_client: Sequence[Mapping[str, Any]]) -> Table:
@@ -150,12 +151,12 @@ def grid_table(title: str, grid: Grid, room: int) -> Group:
     table = Table(header_style="bold", box=None, pad_edge=False, collapse_padding=True)
     for place, name in enumerate(grid.header):
         justify = "left" if place < grid.named - 1 else "right"
-        table.add_column(name.replace(" (", "\n("), justify=justify, overflow="fold")
+        table.add_column(Text(name.replace(" (", "\n(")), justify=justify, overflow="fold")
     for cells, best in zip(grid.rows, grid.best, strict=True):
         pairs = zip(cells, best, strict=True)
         shown = [Text(c.replace(" ± ", apart), style="bold" if b else "") for c, b in pairs]
         table.add_row(*shown)
-    return Group(Text(title, style="bold"), table, Text(grid.caption))
+    return Group(Text(printable(title), style="bold"), table, Text(grid.caption))
 
 
 def _number(value: float | None) -> str:

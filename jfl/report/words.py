@@ -3,11 +3,13 @@
 import math
 import re
 
+from jfl.printable import printable
+
 
 def literal(text: object) -> str:
     """Returns text that Markdown shows as it is, on one line."""
     # an underscore inside a word is one for Markdown, too
-    return re.sub(r"([\\`*\[\]<>|]|\b_|_\b)", r"\\\1", re.sub(r"\s+", " ", str(text)))
+    return re.sub(r"([\\`*\[\]<>|]|\b_|_\b)", r"\\\1", printable(text))
 
 
 def percent(value: float | None) -> str:

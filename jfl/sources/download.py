@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jfl.errors import DataError
+from jfl.printable import printable
 
 _CHUNK = 1 << 16  # what an interruption loses at most
 _TIMEOUT = 30  # seconds without a byte
@@ -82,7 +83,7 @@ class _Resumable:
         total = there + int(length) if length else None
         columns = (*Progress.get_default_columns(), DownloadColumn())
         with Progress(*columns, console=Console(stderr=True)) as progress:
-            task = progress.add_task(self.part.stem, total=total, completed=there)
+            task = progress.add_task(printable(self.part.stem), total=total, completed=there)
             with open(self.part, "ab") as file:
                 for chunk in reply.iter_content(_CHUNK):
                     file.write(chunk)

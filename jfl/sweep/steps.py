@@ -13,6 +13,7 @@ from jfl import experiment as experiments
 from jfl.documents import write_text
 from jfl.errors import UsageError
 from jfl.experiment import Experiment
+from jfl.printable import printable
 from jfl.sweep.cells import Cell
 from jfl.sweep.config import Asked, Heads
 from jfl.sweep.folder import OUTPUT, SweepFolder, missing
@@ -86,7 +87,7 @@ class Process:
         """Starts it. It inherits the hold of the cell, so it has that even if the sweep dies."""
         self.step, self._output = step, place / OUTPUT
         with self._output.open("a", encoding="utf-8") as output:
-            output.write(f"$ jfl {' '.join(step.words)}\n")
+            output.write(f"$ jfl {printable(' '.join(step.words))}\n")
             output.flush()
             self._from = output.tell()
             self._child = subprocess.Popen(

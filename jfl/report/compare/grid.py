@@ -1,10 +1,10 @@
 """A table as cells: what its lines and columns are, and how settings are called in it."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jfl.printable import printable
 from jfl.report.compare.comparison import Row, Spread
 from jfl.report.compare.groups import METHOD, order, short_name
 
@@ -93,7 +93,4 @@ def _plain(value: Spread) -> dict[str, float | int | None]:
 
 def word(value: Any) -> str:
     """Returns the value of a setting on one line, - for none; other signs than letters by code."""
-    if value is None:
-        return NONE
-    line = re.sub(r"\s+", " ", str(value)).strip()
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    return NONE if value is None else printable(value).strip()

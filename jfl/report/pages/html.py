@@ -4,6 +4,7 @@ import base64
 from collections.abc import Sequence
 from html import escape
 
+from jfl.printable import printable, printable_lines
 from jfl.report.pages.parts import (
     Code,
     Inline,
@@ -37,7 +38,11 @@ def section(content: Section, name: str, level: int = 2) -> str:
 
 def text(words: object) -> str:
     """Returns words that HTML shows as they are, also inside of quotes."""
-    return escape(str(words), quote=True)
+    return escape(printable(words), quote=True)
+
+
+def _lines(words: str) -> str:
+    return escape(printable_lines(words), quote=True)
 
 
 def paragraph(content: Paragraph, kind: str = "") -> str:
@@ -75,7 +80,7 @@ def _part(part: Part) -> str:
     if isinstance(part, Picture):
         return _picture(part)
     if isinstance(part, Listing):
-        return f'<pre tabindex="0">{text(part.text)}</pre>'
+        return f'<pre tabindex="0">{_lines(part.text)}</pre>'
     inner = "\n".join(map(_part, part.parts))
     return f"<details>\n<summary>{text(part.title)}</summary>\n{inner}\n</details>"
 

@@ -1,9 +1,12 @@
 """Sections of a page as Markdown."""
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
+from jfl.printable import printable, printable_lines
 from jfl.report.pages.parts import (
     Code,
     Inline,
@@ -38,8 +41,8 @@ def inline(words: Inline) -> str:
     """Returns words inside a line; links are left to those who read them."""
     if isinstance(words, str):
         return literal(words)
-    if isinstance(words, Code):
-        return f"`{words.words}`"
+    if isinstance(words, Code) and not re.search(r"[`|]", words.words):  # it could not hold these
+        return f"`{printable(words.words)}`"
     strong = isinstance(words, Strong) or (isinstance(words, Value) and words.best)
     return f"**{literal(words.words)}**" if strong else literal(words.words)
 
@@ -50,14 +53,17 @@ def _part(part: Part, beside: Path) -> str:
     if isinstance(part, Table):
         return _table(part.header, ([inline(cell) for cell in row] for row in part.rows))
     if isinstance(part, Pairs):
-        lines = [(part.heading, ""), ("---", "---")]
+        lines = [(literal(part.heading), ""), ("---", "---")]
         lines += [(literal(name), inline(words)) for name, words in part.rows]
         return "\n".join(f"| {name} | {words} |" for name, words in lines)
     if isinstance(part, Picture):
         name = Path(os.path.relpath(part.path, beside)).as_posix()
-        return f"![{part.shows}]({name})\n\n*{part.shows}*"
+        place, shows = quote(name, errors="surrogateescape"), literal(part.shows)
+        return f"![{shows}]({place})\n\n*{shows}*"
     if isinstance(part, Listing):
-        return f"```yaml\n{part.text}```"
+        longest = max(map(len, re.findall("`+", part.text)), default=0)
+        fence = "`" * max(3, longest + 1)  # no line inside ends it
+        return f"{fence}yaml\n{printable_lines(part.text)}{fence}"
     return ""
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jfl.documents import write_text
+from jfl.printable import printable
 from jfl.report import run_files
 from jfl.report.pages import background, calibrated, outcome
 from jfl.report.pages.differences import Named
@@ -84,4 +85,5 @@ def sections(run: RunFiles, most: int = outcome.ALL_SHOWN) -> list[Section]:
 def origin(folders: Sequence[Path]) -> str:
     """Returns the last line of a page, by which jfl knows its own."""
     whole = [folder.resolve() for folder in folders]
-    return f"{ORIGIN}{', '.join(f'`{folder.parent.name}/{folder.name}`' for folder in whole)}."
+    names = [printable(f"{folder.parent.name}/{folder.name}").replace("`", "'") for folder in whole]
+    return f"{ORIGIN}{', '.join(f'`{name}`' for name in names)}."

@@ -16,6 +16,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator
+
+from jfl.printable import printable_lines
 
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": "#888888",
@@ -79,11 +83,25 @@ def figure(width: float, height: float, path: Path, *, paper: bool = False) -> I
         mpl.rcParams.update(STYLE | (PAPER if paper else {}))
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
+        _make_printable(figure)
         try:
             figure.savefig(temporary, format=path.suffix.removeprefix("."))
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _make_printable(figure: Figure) -> None:
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_text(printable_lines(text.get_text()))
+    for axes in figure.axes:  # the words of ticks are kept apart, and set anew when they are drawn
+        for axis in (axes.xaxis, axes.yaxis):
+            if isinstance(axis.get_major_locator(), FixedLocator):
+                words = [label.get_text() for label in axis.get_ticklabels()]
+                shown = list(map(printable_lines, words))
+                if shown != words:
+                    axis.set_ticks(axis.get_ticklocs(), shown)
 
 
 def entitle(axes: Axes, title: str) -> None:
