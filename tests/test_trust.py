@@ -206,5 +206,5 @@ def test_folders_without_an_end_are_refused(
 
 def test_saved_configs_include_nothing(tmp_path: Path) -> None:
     config = gift(tmp_path / "run", "mine", include=["x.yaml"])
-    with pytest.raises(SafetyError, match="include=.* would be looked up elsewhere"):
+    with pytest.raises(SafetyError, match=r"include=.* would be looked up elsewhere"):
         experiment.saved(config)
