@@ -1,6 +1,5 @@
 """Runs as seen from outside, from their files: state, progress, and how to stop one."""
 
-import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -11,7 +10,7 @@ import numpy as np
 
 from jfl import documents
 from jfl.errors import JflError, UsageError
-from jfl.hold import holder
+from jfl.hold import holder, send
 from jfl.report import small_files
 from jfl.report.journal import Journal
 from jfl.report.summary import last_evaluation, rounds_done
@@ -139,14 +138,10 @@ def stop(run: Path, timeout: float, *, now: bool) -> dict[str, Any]:
     Raises:
         UsageError: it does not run, or did not stop in time.
     """
-    before = describe(run)
-    pid = before["pid"]
+    describe(run)  # refuses what is no run
+    pid = send(run, signal.SIGKILL if now else signal.SIGTERM)
     if pid is None:
-        raise UsageError(f"{run} does not run: it is {before['state']}")
-    try:
-        os.kill(pid, signal.SIGKILL if now else signal.SIGTERM)
-    except PermissionError as error:
-        raise UsageError(f"{run} is trained by process {pid} of another user") from error
+        raise UsageError(f"{run} does not run: it is {describe(run)['state']}")
     until = time.monotonic() + timeout
     while holder(run) is not None:
         if time.monotonic() > until:

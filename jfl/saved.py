@@ -21,6 +21,7 @@ from jfl.experiment import Experiment
 from jfl.federate import check_fits
 from jfl.federation import Federation, prepare
 from jfl.folder import RunFolder
+from jfl.hold import check_links
 from jfl.manifest import NO_BEST
 from jfl.report.summary import summarise
 from jfl.types import Params
@@ -102,6 +103,7 @@ def load(
         JflError: no such run or round, a damaged checkpoint, missing data.
     """
     folder = RunFolder(Path(path))
+    check_links(folder.path)  # what is measured or built upon it will lie there
     checkpoints = folder.checkpoints
     number = round_number(checkpoints, which)
     folder.check(number)

@@ -6,6 +6,7 @@ is done that could be wrong.
 
 import re
 import shutil
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from jfl import documents, overview, seal
 from jfl.documents import tidy, write_text
 from jfl.errors import CheckpointError, JflError, UsageError
-from jfl.hold import holder
+from jfl.hold import holder, send
 from jfl.report import evaluations, small_files, summary
 from jfl.strict_json import dumps
 from jfl.sweep.cells import Cell
@@ -54,8 +55,23 @@ class SweepFolder:
 
     def holder(self, cell: Cell) -> int | None:
         """Returns the process that works on a cell, None where none does."""
-        pid, run = holder(self.cells / cell.name), self.run(cell)
-        return holder(run) if pid is None and run is not None else pid
+        pids = (holder(place) for place in self._places(cell))
+        return next((pid for pid in pids if pid is not None), None)
+
+    def ask_to_stop(self, cell: Cell) -> None:
+        """Asks the process that works on a cell to save and stop.
+
+        Raises:
+            UsageError: it is of another machine or user.
+        """
+        for place in self._places(cell):
+            if send(place, signal.SIGTERM) is not None:
+                return
+
+    def _places(self, cell: Cell) -> list[Path]:
+        """Returns the folders of which who works on a cell holds one: its own, that of its run."""
+        run = self.run(cell)
+        return [self.cells / cell.name, *([] if run is None else [run])]
 
     def failure(self, cell: Cell) -> dict[str, Any] | None:
         """Returns what ended the last attempt at a cell, None where nothing did."""

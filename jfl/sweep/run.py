@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from jfl import hold
 from jfl.documents import tidy, write_text
-from jfl.errors import JflError
+from jfl.errors import JflError, UsageError
 from jfl.experiment import Experiment
 from jfl.folder import writing
 from jfl.interrupt import stop_signals
@@ -21,7 +21,7 @@ from jfl.sweep import config
 from jfl.sweep.cells import Cell, cells, check
 from jfl.sweep.config import Asked
 from jfl.sweep.folder import FILE, SweepFolder
-from jfl.sweep.steps import Process, ask_to_stop, next_step
+from jfl.sweep.steps import Process, next_step
 
 INTERRUPTED = 130
 POLL = 0.1  # seconds between looks
@@ -191,8 +191,11 @@ class _Schedule:
         for work in self._busy:
             if work.process:
                 work.process.stop()
-            elif work.lock is None and (pid := self._folder.holder(work.cell)):
-                ask_to_stop(pid)
+            elif work.lock is None:
+                try:
+                    self._folder.ask_to_stop(work.cell)
+                except UsageError as error:
+                    self._screen.say(f"{work.cell.name} is not stopped: {error}")
 
     def _advance(self, work: "_Work", stopped: threading.Event) -> bool:
         """Does what can be done now for a cell; tells whether it is through with it."""

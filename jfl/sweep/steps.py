@@ -1,7 +1,6 @@
 """The steps of a cell, each one `jfl` command in a process of its own: train, heads, eval."""
 
 import json
-import os
 import signal
 import subprocess
 from dataclasses import dataclass
@@ -131,13 +130,3 @@ class Process:
         if said:
             return said[-1].removeprefix("jfl: ")
         return f"jfl {self.step.words[0]} ended with exit code {code}; see {self._output}"
-
-
-def ask_to_stop(pid: int) -> None:
-    """Asks a process that another sweep started to save and stop."""
-    try:
-        os.kill(pid, signal.SIGTERM)
-    except ProcessLookupError:
-        return
-    except PermissionError as error:
-        raise UsageError(f"process {pid} is of another user; ask them to stop it") from error
