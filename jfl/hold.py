@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from jfl.errors import SafetyError, UsageError
+from jfl.strict_json import dumps
 
 FILE = ".lock"
 TRAINED = (
@@ -95,7 +96,7 @@ def name(lock: TextIO, pid: int) -> None:
     """Names the process that holds a folder, for who looks or wants to stop it."""
     lock.truncate(0)
     about = {"pid": pid, "start": _start(pid), "host": os.uname().nodename, **_here()}
-    lock.write(json.dumps(about))
+    lock.write(dumps(about))
     lock.flush()
 
 

@@ -81,7 +81,7 @@ def test_no_other_process_is_ever_signalled(tmp_path: Path) -> None:
         ]
         for text in texts:
             (tmp_path / hold.FILE).write_text(text, encoding="utf-8")
-            with pytest.raises(UsageError, match="stop it there|does not hold") as caught:
+            with pytest.raises(UsageError, match=r"stop it there|does not hold") as caught:
                 hold.send(tmp_path, signal.SIGKILL)
             assert "\n" not in str(caught.value)
             with (
