@@ -6,9 +6,9 @@ import re
 import struct
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.text import Text as Label
 from rich.table import Table
 from rich.text import Text
 
@@ -110,7 +110,7 @@ def test_names_in_files_of_weights(tmp_path, capfd) -> None:
     assert "[...]" in shown
     assert "long" * 500 not in shown
 
-    np.savez(tmp_path / "p.npz", **{NAME.replace("/", ""): np.zeros(1)})
+    np.savez(tmp_path / "p.npz", **{NAME: np.zeros(1)})  # pyright: ignore[reportArgumentType]
     assert r"a\x1b[2J" in said(capfd, "inspect", tmp_path / "p.npz")
 
 
@@ -230,8 +230,8 @@ def test_pictures(tmp_path) -> None:
         axes.set_xticks([0, 1], [NAME, "b"])
         axes.text(0, 0, f"{NAME}")
     figure.canvas.draw()
-    for text in figure.findobj(mpl.text.Text):
-        assert isinstance(text, mpl.text.Text)
+    for text in figure.findobj(Label):
+        assert isinstance(text, Label)
         found.append(text.get_text())
     assert len([text for text in found if r"\x1b[2J" in text]) >= 5
     assert not HOSTILE.search("".join(found))
