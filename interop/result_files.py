@@ -62,7 +62,6 @@ def read(path: Path) -> RunResults:
         finished=True,
         journal=journal,
         evaluations={},
-        strangers={},
     )
 
 

@@ -90,7 +90,7 @@ class Run:
         self,
         round: int | str = "last",
         heads: Sequence[str] = (),
-        ood: str | None = None,
+        ood: str | Sequence[str] | None = None,
         device: str | None = None,
     ) -> dict[str, Any]:
         """Measures each client's own model on its test data, with the keys of `jfl eval --json`.
@@ -98,7 +98,7 @@ class Run:
         Args:
             round: a saved round, "last" or "best" (on validation data).
             heads: names of heads of the run to measure as well.
-            ood: "noise", "unseen" or a data set, to measure how that is told apart.
+            ood: "noise", "unseen" or a data set, to measure how that is told apart; or several.
             device: cpu, cuda, cuda:1, tpu; None = the best.
         """
         return measure.run(str(self.path), str(round), heads=heads, ood=ood, device=device)

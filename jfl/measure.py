@@ -23,7 +23,7 @@ from jfl.metrics import temperature, uncertainty
 from jfl.models.base import HEAD
 from jfl.reliability import Predictions
 from jfl.report import evaluations
-from jfl.report.evaluations import BASE, SCALED
+from jfl.report.evaluations import BASE, FINGERPRINT, SCALED
 from jfl.report.summary import summarise
 from jfl.saved import Saved
 from jfl.strangers import Strangers
@@ -42,7 +42,7 @@ def run(
     which: str,
     *,
     heads: Sequence[str] = (),
-    ood: str | None = None,
+    ood: str | Sequence[str] | None = None,
     device: str | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def run(
         path: the run folder.
         which: a round, `best` or `last`.
         heads: names of heads of the run to measure beside its own.
-        ood: noise, unseen or a data set; see `strangers.find`.
+        ood: noise, unseen or a data set, or several; see `strangers.find`.
         device: as in `jfl train`.
         data: settings of the data that are now others, such as `dir`.
 
@@ -62,17 +62,21 @@ def run(
     started = time.perf_counter()
     base = saved.load(path, which, device=device, data=data)
     clock = CompileClock()
-    strange = strangers.find(base.federation, ood, STRANGERS) if ood else None
-    found, divisor = Evaluation(base, heads).measure(strange)
+    words = [ood] if isinstance(ood, str) else list(ood or ())
+    strange = [strangers.find(base.federation, word, STRANGERS) for word in words]
+    evaluation = Evaluation(base, heads)
+    found, divisor = evaluation.measure(strange)
     methods = {name: said.summary() for name, said in found.items()}
     if divisor is not None:
         methods[SCALED]["temperature"] = divisor
     result = saved.describe(base) | methods[BASE]
     result |= {SCALED: methods.get(SCALED)}  # none without validation samples
     if heads:
-        result |= {"heads": {name: methods[name] for name in heads}}
-    if strange:
-        result |= {"ood": {"name": strange.name, "samples": strange.rows.count}}
+        prints = {name: {FINGERPRINT: evaluation.fingerprint(name)} for name in heads}
+        result |= {"heads": {name: methods[name] | prints[name] for name in heads}}
+    sets = {item.name: {"name": item.name, "samples": item.rows.count} for item in strange}
+    if sets:
+        result |= {"ood": sets[strange[-1].name], "ood_sets": sets}
     result |= {
         "seconds": time.perf_counter() - started,
         "seconds_per_round": summarise(base.folder.path)["seconds_per_round"],
@@ -82,11 +86,9 @@ def run(
         "data": folders.data_record(base.federation),
         "per_client": found[BASE].result.per_client(),
     }
-    result = plain(result)
-    result["files"] = evaluations.keep(
-        base.folder.path, result, {name: said.bins() for name, said in found.items()}
-    )
-    return result
+    bins = {name: said.bins() for name, said in found.items()}
+    result, files = evaluations.keep(base.folder.path, plain(result), bins)
+    return result | {"files": files}
 
 
 class Evaluation:
@@ -111,7 +113,11 @@ class Evaluation:
         self._shared = base.shared()
         self._predict = jax.jit(self._predict_block, static_argnames="length")
 
-    def measure(self, strange: Strangers | None) -> tuple[dict[str, Predictions], float | None]:
+    def fingerprint(self, name: str) -> str:
+        """Returns the fingerprint of heads."""
+        return self._heads[name].fingerprint()
+
+    def measure(self, strange: Sequence[Strangers]) -> tuple[dict[str, Predictions], float | None]:
         """Returns what base, temperature scaling and heads say, and the temperature.
 
         There is no temperature without validation samples.
@@ -129,12 +135,12 @@ class Evaluation:
             labels = self._labels("test", ids, length)
             for name, outputs in said.items():
                 found[name].add(ids, outputs, labels, counts)
-            if strange:
-                shown = Rows(strange.rows.start[ids], strange.rows.count[ids])
-                room = members.room(strange.samples, int(np.max(strange.rows.count)))
-                said = self._said(models, strange.samples, base.place(shown), room, divisor)
+            for item in strange:
+                shown = Rows(item.rows.start[ids], item.rows.count[ids])
+                room = members.room(item.samples, int(np.max(item.rows.count)))
+                said = self._said(models, item.samples, base.place(shown), room, divisor)
                 for name, outputs in said.items():
-                    found[name].add_strange(ids, outputs, np.asarray(shown.count))
+                    found[name].add_strange(item.name, ids, outputs, np.asarray(shown.count))
         return found, divisor
 
     def _temperature(self) -> float:

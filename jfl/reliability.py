@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jfl import evaluate
 from jfl.clients.members import Outputs
 from jfl.metrics import calibration, detection, uncertainty
+from jfl.report.words import of_samples
 from jfl.types import Metrics
 
 SCORES = ("confidence", "entropy", "mutual_information")
@@ -33,8 +34,8 @@ class Predictions:
     correct: dict[int, np.ndarray] = field(default_factory=dict)
     scores: dict[int, dict[str, np.ndarray]] = field(default_factory=dict)
     """Of each client's test samples [n_i], higher where the model is less sure."""
-    strange: dict[int, dict[str, np.ndarray]] = field(default_factory=dict)
-    """The same of samples out of distribution."""
+    strange: dict[str, dict[int, dict[str, np.ndarray]]] = field(default_factory=dict)
+    """The same of samples out of distribution, by the name of these."""
 
     def add(
         self,
@@ -56,10 +57,10 @@ class Predictions:
         self.scores |= _scores(ids, outputs, counts)
 
     def add_strange(
-        self, ids: Int[np.ndarray, " K"], outputs: Outputs, counts: Int[np.ndarray, " K"]
+        self, name: str, ids: Int[np.ndarray, " K"], outputs: Outputs, counts: Int[np.ndarray, " K"]
     ) -> None:
         """Takes in what was said of samples out of distribution."""
-        self.strange |= _scores(ids, outputs, counts)
+        self.strange.setdefault(name, {}).update(_scores(ids, outputs, counts))
 
     @property
     def result(self) -> evaluate.Result:
@@ -82,20 +83,24 @@ class Predictions:
         summary |= {name: float(value) for name, value in uncertainty.result(pooled).items()}
         if not self.ensemble:
             del summary["mutual_information"]
-        return summary | (self._detection(samples) if self.strange else {})
+        for name in self.strange:
+            told = self._detection(name, samples)
+            summary |= {of_samples(key, name): value for key, value in told.items()}
+        return summary
 
-    def _detection(self, samples: Int[np.ndarray, " N"]) -> dict[str, float]:
+    def _detection(self, name: str, samples: Int[np.ndarray, " N"]) -> dict[str, float]:
         """Returns how well the scores tell strange samples, per client and of all together."""
         found: dict[str, float] = {}
+        strange = self.strange[name]
         for score in SCORES if self.ensemble else SCORES[:-1]:
-            pairs = [(self.strange[i][score], self.scores[i][score]) for i in range(self.clients)]
+            pairs = [(strange[i][score], self.scores[i][score]) for i in range(self.clients)]
             ending = "" if score == "confidence" else f"_{score}"
-            measures = {"auroc": detection.auroc}
+            tells = {"auroc": detection.auroc}
             if not ending:
-                measures |= {"aupr": detection.aupr, "fpr95": detection.fpr95}
-            for name, measure in measures.items():
-                own = np.array([measure(*pair) for pair in pairs])
-                found[f"ood_{name}{ending}"] = _mean(own, samples)
+                tells |= {"aupr": detection.aupr, "fpr95": detection.fpr95}
+            for metric, tell in tells.items():
+                own = np.array([tell(*pair) for pair in pairs])
+                found[f"ood_{metric}{ending}"] = _mean(own, samples)
             if not ending:
                 whole = (np.concatenate(side) for side in zip(*pairs, strict=True))
                 found["ood_auroc_pooled"] = detection.auroc(*whole)

@@ -149,6 +149,7 @@ def _record(federation: Federation, cohort: np.ndarray, metrics: dict[str, Any])
     accepted = (per_client["rejected"] == 0) & (samples > 0)
     total = samples[accepted].sum()
     mean_loss = (loss * samples)[accepted].sum() / total if total else float("nan")
+    per_client["train_loss"] = np.where(samples > 0, per_client["train_loss"], np.nan)
     rejected = cohort[by_id][per_client.pop("rejected") > 0]
     return {"cohort": cohort[by_id], "train_loss": mean_loss, "rejected": rejected} | {
         f"{name}_per_client" if name == "train_loss" else name: values

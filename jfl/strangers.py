@@ -4,8 +4,10 @@ Source: Hendrycks, Gimpel, "A Baseline for Detecting Misclassified and Out-of-Di
 in Neural Networks", ICLR 2017.
 """
 
+import re
 import zlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -54,9 +56,23 @@ def find(federation: Federation, word: str, most: int) -> Strangers:
         return _for_all(federation, name, _noise(federation.dataset, most, rng))
     settings = federation.experiment.data.model_dump(include={"cache", "cache_dir"})
     config = plugins.load("data", name).Config(name=name, dir=place or None, **settings)
-    images = datasets.load(config, federation.experiment.seed).x
+    dataset = datasets.load(config, federation.experiment.seed)
+    images, name = dataset.x, called(word, dataset.sha256)
     chosen = np.sort(rng.permutation(len(images))[:most])
     return _for_all(federation, name, _alike(images[chosen], federation.dataset, name))
+
+
+def called(word: str, sha256: str = "") -> str:
+    """Returns what samples are called in results: `noise`, `cifar10`, `npz:shapes-1a2b3c4d`.
+
+    Data of one's own are told apart by their file or folder, and by what is in it; without a
+    fingerprint this returns the start of that name.
+    """
+    name, _, place = word.partition("=")
+    if not place or name in WORDS or getattr(plugins.load("data", name), "DOWNLOADS", ()):
+        return name
+    stem = re.sub(r"[^\w.]+", "_", Path(place).expanduser().stem)[:40]
+    return f"{name}:{stem}" + (f"-{sha256[:8]}" if sha256 else "")
 
 
 def check(word: str, own: str) -> None:

@@ -224,19 +224,57 @@ def test_federated_heads_are_the_weighted_mean_of_what_clients_train(generic: Pa
         np.testing.assert_allclose(mean[name][0], expected, atol=1e-6)
 
 
-def test_what_was_measured_before_is_kept_but_for_other_strangers(tmp_path: Path) -> None:
+def kept(run: Path, shown: str | None, heads: dict, **more: object) -> dict:
+    """What an evaluation leaves of round 3 whose metrics are these."""
     bins = {"base": {"bin_samples": [1.0], "bin_confidence": [0.5], "bin_correct": [1.0]}}
+    own = {"round": 3, "title": "some run", "params_sha256": "a", "heads": heads, "ece": 0.5}
+    own |= {"ood": {"name": shown}, f"ood_auroc[{shown}]": 0.7} if shown else {}
+    evaluations.keep(run, own | more, bins)
+    return evaluations.read(run, 3)
 
-    def kept(ood: str, heads: dict, sha: str = "a") -> dict:
-        own = {"round": 3, "title": "some run", "params_sha256": sha, "ood": {"name": ood}}
-        evaluations.keep(tmp_path, own | {"heads": heads}, bins)
-        return evaluations.read(tmp_path, 3)["heads"]
 
-    aph = {"ece": 0.1, "ood_auroc": 0.9}
-    assert kept("noise", {"aph": aph}) == {"aph": aph}
-    assert kept("noise", {"low": {"ece": 0.2}}) == {"aph": aph, "low": {"ece": 0.2}}
-    assert kept("unseen", {"low": {"ece": 0.3}}) == {"aph": {"ece": 0.1}, "low": {"ece": 0.3}}
-    assert kept("unseen", {}, sha="b") == {}  # of other models
+def test_only_what_is_measured_anew_is_replaced(tmp_path: Path) -> None:
+    first = kept(tmp_path, "noise", {"aph": {"ece": 0.1, "ood_auroc[noise]": 0.9}})
+    assert (first["ood_auroc"], first["heads"]["aph"]["ood_auroc"]) == (0.7, 0.9)
+    second = kept(tmp_path, "unseen", {"low": {"ece": 0.2, "ood_auroc[unseen]": 0.6}}, nll=1.0)
+    third = kept(tmp_path, None, {"aph": {"ece": 0.3}}, nll=2.0)
+
+    assert second["ood"]["name"] == third["ood"]["name"] == "unseen"
+    assert third["ood_sets"].keys() == {"noise", "unseen"}
+    assert {key: third[key] for key in ("nll", "ood_auroc[noise]", "ood_auroc[unseen]")} == {
+        **{"nll": 2.0, "ood_auroc[noise]": 0.7, "ood_auroc[unseen]": 0.7}
+    }
+    assert third["heads"] == {
+        "aph": {"ece": 0.3, "ood_auroc[noise]": 0.9},
+        "low": {"ece": 0.2, "ood_auroc[unseen]": 0.6, "ood_auroc": 0.6},
+    }
+    others = kept(tmp_path, None, {}, params_sha256="b")  # of other models
+    assert others["heads"] == {}
+    assert not any("ood_" in key and others[key] for key in others)
+
+
+def test_metrics_of_heads_made_anew_do_not_mix_with_those_before(tmp_path: Path) -> None:
+    before = {"ece": 0.1, "ood_auroc[noise]": 0.9, "heads_sha256": "x"}
+    kept(tmp_path, "noise", {"aph": before})
+    again = kept(tmp_path, "unseen", {"aph": {"ece": 0.1, "heads_sha256": "x"}})
+    other = kept(tmp_path, "unseen", {"aph": {"ece": 0.1, "heads_sha256": "y"}})
+
+    assert again["heads"]["aph"]["ood_auroc[noise]"] == 0.9
+    assert other["heads"]["aph"] == {"ece": 0.1, "heads_sha256": "y"}
+
+
+def test_an_evaluation_of_an_older_jfl_is_read_and_kept(tmp_path: Path) -> None:
+    older = {"round": 3, "title": "some run", "params_sha256": "a", "ece": 0.5, "ood_auroc": 0.8}
+    older |= {"ood": {"name": "noise"}, "heads": {"aph": {"ood_auroc": 0.9, "ood_fpr95": 0.1}}}
+    (tmp_path / "evaluations").mkdir()
+    (tmp_path / "evaluations" / "3.json").write_text(json.dumps(older))
+    told = evaluations.methods(evaluations.read(tmp_path, 3))
+    assert told["base"]["ood_auroc[noise]"] == 0.8
+    assert told["aph"] == {"ood_auroc[noise]": 0.9, "ood_fpr95[noise]": 0.1}
+
+    content = kept(tmp_path, "unseen", {})
+    assert (content["ood_auroc[noise]"], content["ood_auroc"]) == (0.8, 0.7)
+    assert content["heads"]["aph"] == told["aph"]
 
 
 def test_what_does_not_fit_is_one_sentence(run: Path, generic: Path, tmp_path: Path) -> None:
@@ -285,8 +323,12 @@ def test_from_python(run: Path) -> None:
     opened = jfl.Run(run)
     result = opened.heads("aph", name="python", sampling_num=2, global_epoch=1, quiet=True)
     assert result["members"] == 2
-    told = opened.evaluate(heads=["python"], ood="unseen")
+    told = opened.evaluate(heads=["python"], ood=["noise", "unseen"])
     assert 0 <= told["heads"]["python"]["ood_auroc"] <= 1
+    again = opened.evaluate(heads=["python"])
+    for metrics in (again, again["heads"]["python"], again["temperature"]):
+        assert {"ood_auroc[noise]", "ood_auroc[unseen]", "ood_fpr95[noise]"} <= set(metrics)
+    assert again["ood_auroc[unseen]"] == told["ood_auroc"] == again["ood_auroc"]
 
 
 def test_unseen_classes_are_unseen(run: Path) -> None:
@@ -307,6 +349,7 @@ def test_other_data_come_in_the_size_and_colours_of_the_run(tmp_path: Path) -> N
     np.savez(tmp_path / "other.npz", x=colours, y=np.zeros(30, np.int64))
     federation = saved.load(str(copied(tmp_path)), "last").federation
     strange = strangers.find(federation, f"npz={tmp_path / 'other.npz'}", 25)
+    assert strange.name.startswith("npz:other-")
     assert strange.samples.x.shape == (25, *federation.dataset.input_shape)
     assert strange.samples.x.dtype == np.uint8
     assert strange.rows.count.tolist() == [25] * 6
@@ -320,12 +363,12 @@ def test_a_perfect_detector_scores_one_and_a_blind_one_half() -> None:
     ids, counts = np.array([1, 0]), np.array([3, 2])
     said.add(ids, reliability.Outputs(known, entropies), np.zeros((2, 3), np.int32), counts)
     strange = np.broadcast_to(unsure, (2, 3, 3)).astype(np.float32)
-    said.add_strange(ids, reliability.Outputs(strange, entropies), counts)
+    said.add_strange("odd", ids, reliability.Outputs(strange, entropies), counts)
     told = said.summary()
-    assert (told["ood_auroc"], told["ood_aupr"], told["ood_fpr95"]) == (1, 1, 0)
+    assert [told[f"ood_{name}[odd]"] for name in ("auroc", "aupr", "fpr95")] == [1, 1, 0]
     assert told["test_accuracy"] == told["auc"] == 1
-    said.add_strange(ids, reliability.Outputs(known, entropies), counts)
-    assert said.summary()["ood_auroc"] == 0.5
+    said.add_strange("odd", ids, reliability.Outputs(known, entropies), counts)
+    assert said.summary()["ood_auroc[odd]"] == 0.5
     assert [len(said.scores[i]["entropy"]) for i in (0, 1)] == [2, 3]
 
 

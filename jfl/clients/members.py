@@ -112,7 +112,8 @@ def fit(
     moved = jax.vmap(tree.distance)(trained, members)
     accepted = jnp.isfinite(total) & jnp.isfinite(moved)
     seen = jnp.maximum(epochs * count, 1).astype(jnp.float32)
-    metrics = {"train_loss": total / seen, "rejected": (~accepted).astype(jnp.int32)}
+    loss = jnp.where(count > 0, total / seen, jnp.nan)
+    metrics = {"train_loss": loss, "rejected": (~accepted).astype(jnp.int32)}
     return tree.select(accepted, trained, members), metrics
 
 

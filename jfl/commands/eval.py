@@ -28,8 +28,9 @@ Examples:
     "--heads", multiple=True, metavar="NAME", help="Also measure these heads; see jfl heads."
 )
 @click.option(
-    "--ood", metavar="noise|unseen|DATA[=DIR]",
-    help="Also measure how noise, classes a client never saw, or other data are told apart.",
+    "--ood", multiple=True, metavar="noise|unseen|DATA[=DIR]",
+    help="Also measure how noise, classes a client never saw, or other data are told apart; may be "
+    "given several times.",
 )  # fmt: skip
 @options.data_dir
 @options.cache
@@ -42,7 +43,8 @@ def evaluate(run: str, which: str, **flags: Any) -> None:
     A personalised method is measured with each client's own model, a generic one with the global
     model, both on every client's own test samples. Beside it stands temperature scaling, fitted
     on validation samples. One block of clients is in memory at a time. The result and a
-    reliability diagram are kept in RUN/evaluations.
+    reliability diagram are kept in RUN/evaluations; what other samples out of distribution and
+    other heads came to before is kept beside it.
     """
     from jfl import measure
     from jfl.report import tables

@@ -85,7 +85,14 @@ def ece_vs(
     runs, notes = _gathered(places, flags)
     results = [result for run in runs for result in run.results(which)]
     rows = plots.ece_vs(results, axis, metric, words(flags["methods"]), which, paths)
-    _done("ece-vs", outs, flags, rows=grid.plain_rows(rows, [metric]), which=which, notes=notes)
+    _done(
+        "ece-vs",
+        outs,
+        flags,
+        rows=grid.plain_rows(rows, [*rows[0].values]),
+        which=which,
+        notes=notes,
+    )
 
 
 @plot.command()
@@ -105,7 +112,14 @@ def heatmap(
     runs, notes = _gathered(places, flags)
     results = [result for run in runs for result in run.results(which)]
     rows = plots.heatmap(results, metric, method, which, paths)
-    _done("heatmap", outs, flags, rows=grid.plain_rows(rows, [metric]), which=which, notes=notes)
+    _done(
+        "heatmap",
+        outs,
+        flags,
+        rows=grid.plain_rows(rows, [*rows[0].values]),
+        which=which,
+        notes=notes,
+    )
 
 
 @plot.command()

@@ -4,6 +4,8 @@
 the clients of block k or, where all clients share them, the members after round k.
 """
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -101,6 +103,11 @@ class HeadsFolder:
     def result(self) -> dict[str, Any] | None:
         """What making them said in the end; None while they are not all there."""
         return documents.sound(self.path / RESULT, HeadsResult) or None
+
+    def fingerprint(self) -> str:
+        """Returns the fingerprint of all members, by the hashes that were written with them."""
+        rounds = ((n, self.saved.manifest(n)["files"]) for n in self.saved.rounds())
+        return hashlib.sha256(json.dumps(list(rounds), sort_keys=True).encode()).hexdigest()
 
     def start(self, about: About) -> None:
         """Makes the folder, or finds heads with the same settings in it.

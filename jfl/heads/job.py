@@ -195,4 +195,7 @@ def _told(where: str, state: Mapping[str, Any]) -> str:
     """Returns a line on some trained members."""
     rejected = int(state["rejected"].sum())
     more = f", {rejected} members rejected: not finite, see upper_lr" if rejected else ""
-    return f"{where}: training loss {np.nanmean(state['train_loss']):.4f}{more}"
+    losses = state["train_loss"]
+    known = losses[np.isfinite(losses)]
+    loss = f"training loss {known.mean():.4f}" if known.size else "no training loss"
+    return f"{where}: {loss}{more}"

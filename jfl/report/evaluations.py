@@ -8,45 +8,98 @@ from jfl import documents
 from jfl.documents import write_text
 from jfl.report import small_files
 from jfl.report.pictures.reliability import reliability_picture
+from jfl.report.words import of_samples, parted
 from jfl.strict_json import dumps
 
 FOLDER = "evaluations"
 BASE, SCALED = "base", "temperature"
 """What trained models predict, and that at a temperature; heads have names of their own."""
+FINGERPRINT = "heads_sha256"
+"""Of which heads metrics are; older evaluations do not say it."""
 
 
-def keep(run: Path, result: Mapping[str, Any], bins: Mapping[str, Any]) -> list[str]:
-    """Writes a result and draws its bins; returns its files in the run, none if read-only.
+def keep(
+    run: Path, result: Mapping[str, Any], bins: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Writes a result, with what is known of the same models from before, and draws its bins.
 
-    What earlier evaluations of the same models said of other heads is kept.
+    Only what was measured anew is replaced: metrics of other heads, and of other samples out of
+    distribution, are kept. Of other models, of heads made anew or on other data nothing is.
+
+    Returns:
+        The result, of each of its methods with what is kept; and its files in the run, none where
+        that is read-only.
     """
     place = run / FOLDER / f"{result['round']}.json"
     picture = place.with_name(f"{result['round']}-reliability.png")
     before = documents.sound(place, small_files.Evaluation)  # a damaged one is measured anew
-    content = {**result, "bins": dict(bins)}
-    if before.get("params_sha256") == result["params_sha256"]:
-        older = before.get("heads", {})
-        if _strangers(before) != _strangers(content):  # what they said of others does not compare
-            older = {name: _without_ood(metrics) for name, metrics in older.items()}
-        content["heads"] = older | content.get("heads", {})
-        content["bins"] = before.get("bins", {}) | content["bins"]
+    if _source(before) != _source(result):
+        before = {}
+    shown = result.get("ood") or before.get("ood")
+    sets = _sets(before) | _sets(result)
+    old, new = methods(before) if before else {}, methods(result)
+    made = {name: _joined(old.get(name, {}), said, shown) for name, said in new.items()}
+    merged = {**result, **made.pop(BASE)}
+    if SCALED in made:
+        merged[SCALED] = made.pop(SCALED)
+    merged |= ({"heads": made} if made else {}) | {"ood_sets": sets}
+    merged |= {"ood": shown} if shown else {}
+    kept = {name: _joined(old[name], {}, shown) for name in before.get("heads", {})}
+    content = merged | ({"heads": kept | made} if kept | made else {})
+    content["bins"] = before.get("bins", {}) | dict(bins)
     title = f"{result['title']}, round {result['round']}"
     try:
         place.parent.mkdir(exist_ok=True)
         write_text(place, dumps(content, indent=1))
         reliability_picture(content["bins"], title, picture)
     except OSError:  # a run of others may be read-only; the result is shown all the same
-        return []
-    return [path.relative_to(run).as_posix() for path in (place, picture)]
+        return merged, []
+    return merged, [path.relative_to(run).as_posix() for path in (place, picture)]
 
 
-def _strangers(result: Mapping[str, Any]) -> str | None:
-    """Returns which samples out of distribution were shown."""
-    return (result.get("ood") or {}).get("name")
+def _source(result: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Returns what a result is of: which models, measured on which data."""
+    data = result.get("data")
+    return result.get("params_sha256"), data.get("sha256") if isinstance(data, Mapping) else None
 
 
-def _without_ood(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in metrics.items() if not key.startswith("ood_")}
+def _sets(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns which samples out of distribution were shown, by name."""
+    last = _last(result)
+    return ({last["name"]: last} if last else {}) | result.get("ood_sets", {})
+
+
+def was_shown(result: Mapping[str, Any], name: str) -> bool:
+    """Tells whether an evaluation is also of samples out of distribution of that name."""
+    return any(there == name or there.startswith(f"{name}-") for there in _sets(result))
+
+
+def _last(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    last = result.get("ood")
+    return last if isinstance(last, dict) and "name" in last else None
+
+
+def _joined(
+    old: Mapping[str, Any], new: Mapping[str, Any], shown: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Returns the metrics of one method, those of the samples shown last without their name, too.
+
+    Metrics of other samples out of distribution are kept where both are of the same heads.
+    """
+    before, after = old.get(FINGERPRINT), new.get(FINGERPRINT)
+    alike = before is None or before == after
+    kept = {key: v for key, v in old.items() if alike and parted(key)[1] is not None}
+    joined = (kept if new else dict(old)) | dict(new)
+    named = {parted(key)[0]: v for key, v in joined.items() if shown and _is_of(key, shown)}
+    return joined | named
+
+
+def _is_bare(key: str) -> bool:
+    return key.startswith("ood_") and key != "ood_sets" and parted(key)[1] is None
+
+
+def _is_of(key: str, shown: Mapping[str, Any]) -> bool:
+    return parted(key)[1] == shown["name"]
 
 
 def read(run: Path, round_number: int) -> dict[str, Any]:
@@ -59,9 +112,23 @@ def read(run: Path, round_number: int) -> dict[str, Any]:
 
 
 def methods(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns an evaluation's metrics by method: of the base, after temperature, of heads."""
+    """Returns an evaluation's metrics by method: of the base, after temperature, of heads.
+
+    Those of samples out of distribution are called by these: `ood_auroc[noise]`.
+    """
     scaled = {SCALED: result[SCALED]} if result.get(SCALED) is not None else {}
-    return {BASE: result, **scaled, **result.get("heads", {})}
+    last = _last(result)
+    found = {BASE: result, **scaled, **result.get("heads", {})}
+    return {name: _named(said, last["name"]) if last else said for name, said in found.items()}
+
+
+def _named(metrics: Any, shown: str) -> Any:
+    """Returns metrics with the name of the samples in those that are out of distribution."""
+    if not isinstance(metrics, Mapping):
+        return metrics
+    return {
+        of_samples(key, shown) if _is_bare(key) else key: value for key, value in metrics.items()
+    }
 
 
 def everything(run: Path) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from rich.text import Text
 from jfl.printable import printable
 from jfl.report import evaluations
 from jfl.report.compare.grid import Grid
-from jfl.report.compare.measures import MEASURES, RESULTS
+from jfl.report.compare.measures import MEASURES, RESULTS, measure, ordered
 
 
 def result_table(title: str, summary: Mapping[str, Any]) -> Group:
@@ -31,11 +31,12 @@ def methods_table(title: str, result: Mapping[str, Any]) -> Group:
     table.add_column("clients' own test data")
     for name in columns:
         table.add_column(name, justify="right")
-    for key, measure in MEASURES.items():
+    for key in ordered(key for metrics in columns.values() for key in metrics):
         values = [column.get(key) for column in columns.values()]
-        shown = [measure.form.format(v) if isinstance(v, int | float) else "-" for v in values]
+        form = measure(key).form
+        shown = [form.format(v) if isinstance(v, int | float) else "-" for v in values]
         if any(word != "-" for word in shown):
-            table.add_row(measure.words, *shown)
+            table.add_row(measure(key).words, *shown)
     return Group(Text(printable(title), style="bold"), table)
 
 

@@ -5,6 +5,9 @@ import re
 
 from jfl.printable import printable
 
+_SHOWN = re.compile(r"(ood_\w+)\[([\w.:-]+)\]")
+"""A metric of samples out of distribution, and which: `ood_auroc[noise]`."""
+
 
 def literal(text: object) -> str:
     """Returns text that Markdown shows as it is, on one line."""
@@ -45,3 +48,14 @@ def size(amount: float) -> str:
             return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} TB"
+
+
+def of_samples(metric: str, shown: str) -> str:
+    """Returns the name of a metric of some samples out of distribution."""
+    return f"{metric}[{shown}]"
+
+
+def parted(name: str) -> tuple[str, str | None]:
+    """Returns a metric and which samples out of distribution it is of; None where of none."""
+    found = _SHOWN.fullmatch(name)
+    return (found[1], found[2]) if found else (name, None)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jfl import documents, overview, seal
+from jfl import documents, overview, seal, strangers
 from jfl.documents import tidy, write_text
 from jfl.errors import CheckpointError, JflError, UsageError
 from jfl.hold import holder, send
@@ -150,9 +150,8 @@ def missing(run: Path, asked: Asked) -> str | Heads | None:
     )
     same = kept.get("params_sha256", "") == result.get("params_sha256")
     named = {heads.name for heads in asked.heads} <= kept.get("heads", {}).keys()
-    shown = (kept.get("ood") or {}).get("name")
     ood = asked.sweep.ood
-    strange = ood is None or shown == ood.partition("=")[0]
+    strange = ood is None or evaluations.was_shown(kept, strangers.called(ood))
     return None if same and named and strange else "eval"
 
 

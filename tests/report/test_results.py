@@ -7,7 +7,7 @@ import os
 import pytest
 
 from jfl.errors import JflError, UsageError
-from jfl.report.compare import comparison, gathered, groups, measures, results
+from jfl.report.compare import comparison, gathered, grid, groups, measures, results
 from jfl.report.compare.comparison import Spread
 from tests.report.run_folders import evaluated, measured, run
 
@@ -17,7 +17,7 @@ def rows(folders, columns=("test_accuracy",), by=(), which="last", **chosen):
     found = [result for item in runs for result in item.results(which)]
     columns = comparison.columns_of(found, columns)
     keys = [groups.full_key(word, found) for word in by]
-    return comparison.rows(found, comparison.keys_of(found, keys, columns), columns)
+    return comparison.rows(found, comparison.keys_of(found, keys), columns)
 
 
 def test_runs_that_differ_in_seed_and_name_are_one_row(tmp_path):
@@ -90,20 +90,28 @@ def test_a_metric_some_seeds_lack_says_over_how_many_it_is(tmp_path):
     folders = [tmp_path / "a", run(tmp_path / "b", seed=1)]
     (row,) = rows(folders, ["test_accuracy", "ood_auroc"])
 
-    assert row.values["ood_auroc"] == Spread(0.75, None, 1)
+    assert row.values["ood_auroc[noise]"] == Spread(0.75, None, 1)
     assert row.values["test_accuracy"].count == 2
 
 
-def test_different_strangers_are_not_averaged(tmp_path):
+def test_samples_out_of_distribution_have_columns_of_their_own(tmp_path):
     for seed, name in enumerate(["noise", "unseen"]):
         folder = run(tmp_path / name, seed=seed)
-        evaluated(folder, {"base": {"ood_auroc": 0.5}}, ood={"name": name})
-    folders = [tmp_path / "noise", tmp_path / "unseen"]
+        evaluated(folder, {"base": {"ood_auroc": 0.5 + seed / 4}}, ood={"name": name})
+    both = {"ood_auroc[noise]": 0.6, "ood_auroc[unseen]": 0.9, "ood_auroc": 0.9}
+    evaluated(run(tmp_path / "both", seed=2), {"base": both}, ood={"name": "unseen"})
+    folders = [tmp_path / name for name in ("noise", "unseen", "both")]
+    (row,) = rows(folders, ["ood_auroc"])
 
-    assert [r.names["ood"] for r in rows(folders, ["ood_auroc"])] == ["noise", "unseen"]
-    assert len(rows(folders, ["test_accuracy"])) == 1
-    with pytest.raises(UsageError, match="different strangers"):
-        rows(folders, ["ood_auroc"], by=["algorithm"])
+    assert list(row.values) == ["ood_auroc[noise]", "ood_auroc[unseen]"]
+    assert row.values["ood_auroc[noise]"].mean == pytest.approx((0.5 + 0.6) / 2)
+    assert row.values["ood_auroc[unseen]"].mean == pytest.approx((0.75 + 0.9) / 2)
+    with pytest.raises(UsageError, match=r"may be ood_auroc\[noise\] or ood_auroc\[unseen\]"):
+        measures.require("ood_auroc", row.values)
+    assert measures.measure("ood_auroc[noise]").heading == "OOD AUROC (noise)"
+    assert measures.measure("ood_auroc_entropy[noise]").alone == "AUROC by entropy (noise)"
+    short = grid.plain_rows([row], ["ood_auroc[noise]"])[0]
+    assert short["ood_auroc"] == short["ood_auroc[noise]"]
 
 
 @pytest.mark.parametrize(("which", "number"), [("last", 4), ("best", 2), ("best-test", 3)])

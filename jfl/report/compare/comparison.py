@@ -68,8 +68,9 @@ def columns_of(results: Sequence[Result], wanted: Sequence[str]) -> list[str]:
     """
     there = list(dict.fromkeys(key for result in results for key in result.metrics))
     if wanted:
-        return [measures.require(name, there) for name in dict.fromkeys(wanted)]
-    usual = [name for name in measures.DEFAULT if name in there]
+        meant = [key for name in wanted for key in measures.meant(name, there)]
+        return list(dict.fromkeys(meant))
+    usual = measures.ordered(there, measures.DEFAULT)
     if not usual:
         raise UsageError(
             f"these runs have none of {', '.join(measures.DEFAULT)}, so choose with --columns; "
@@ -78,14 +79,11 @@ def columns_of(results: Sequence[Result], wanted: Sequence[str]) -> list[str]:
     return usual
 
 
-def keys_of(results: Sequence[Result], by: Sequence[str], columns: Sequence[str]) -> list[str]:
+def keys_of(results: Sequence[Result], by: Sequence[str]) -> list[str]:
     """Returns the keys that name rows: those wanted, or the algorithm and what runs differ in."""
     keys = list(by)
     if not by:
         keys = list(dict.fromkeys(["algorithm.name", *differing(results)]))
-        shown = {r.settings.get("ood") for r in results if "ood_auroc" in r.metrics}
-        if len(shown) > 1 and any(name.startswith("ood_") for name in columns):
-            keys.append("ood")
     if METHOD not in keys and len({result.method for result in results}) > 1:
         keys.append(METHOD)
     return keys
@@ -95,18 +93,11 @@ def rows(results: Sequence[Result], keys: Sequence[str], columns: Sequence[str])
     """Returns a row for each group of results that differ only in their seed.
 
     Raises:
-        UsageError: some differ in more than that, are of one seed, or were measured on different
-            strangers.
+        UsageError: some differ in more than that, or are of one seed.
     """
     remedy = "name them in --by, or choose with --where key=value"
     made = []
     for names, members in grouped(results, keys, remedy):
-        shown = {m.settings.get("ood") for m in members if "ood_auroc" in m.metrics}
-        if len(shown) > 1 and any(column.startswith("ood_") for column in columns):
-            raise UsageError(
-                f"runs of one row were shown different strangers ({', '.join(map(str, shown))}); "
-                "measure them alike with `jfl eval --ood`, or add ood to --by"
-            )
         values = {
             column: spread(found)
             for column in columns

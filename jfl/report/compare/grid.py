@@ -7,6 +7,7 @@ from typing import Any
 from jfl.printable import printable
 from jfl.report.compare.comparison import Row, Spread
 from jfl.report.compare.groups import METHOD, order, short_name
+from jfl.report.words import parted
 
 NONE = "-"
 SEEDS, ROUND = "seeds", "round"
@@ -78,11 +79,17 @@ def words(names: Mapping[str, Any], *, none: bool = False) -> str:
 
 
 def plain_rows(rows: Sequence[Row], columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Returns rows as JSON holds them: names, seeds, and mean, std and n of each metric."""
+    """Returns rows as JSON holds them: names, seeds, and mean, std and n of each metric.
+
+    Where all were shown the same samples out of distribution, `ood_auroc` is also called so.
+    """
+    bare = [parted(name)[0] for name in columns]
+    short = [(b, name) for b, name in zip(bare, columns, strict=True) if bare.count(b) == 1]
+    keys = [*zip(columns, columns, strict=True), *short]
     return [
         row.names
         | {SEEDS: row.seeds}
-        | {name: _plain(row.values[name]) for name in columns if name in row.values}
+        | {key: _plain(row.values[name]) for key, name in keys if name in row.values}
         for row in rows
     ]
 

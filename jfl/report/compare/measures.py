@@ -1,10 +1,11 @@
 """The metrics of results: what they are called, in which unit, and which way is better."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jfl.errors import UsageError
 from jfl.plugins import nearest
+from jfl.report.words import of_samples, parted
 
 Better = Callable[[float], float]
 """Maps a value to how good it is: more is better."""
@@ -120,20 +121,53 @@ def measure(name: str) -> Measure:
     if name.startswith(OF):
         label = f"accuracy of {name.removeprefix(OF)}"
         return Measure(label, label, _SHARE, _more)
-    return MEASURES[name]
+    metric, shown = parted(name)
+    alike = MEASURES[metric]
+    if shown is None:
+        return alike
+    return replace(alike, label=f"{alike.label} ({shown})", words=f"{alike.words} ({shown})")
 
 
 def known(name: str) -> bool:
     """Tells whether a key of a result is a metric."""
-    return name in MEASURES or name.startswith(OF)
+    return parted(name)[0] in MEASURES or name.startswith(OF)
+
+
+def ordered(there: Iterable[str], chosen: Iterable[str] = MEASURES) -> list[str]:
+    """Returns the metrics of `MEASURES` that there are, in its order.
+
+    Those of samples out of distribution come last: all of the same samples together.
+    """
+    found, wanted = list(dict.fromkeys(there)), list(chosen)
+    sets = dict.fromkeys(parted(name)[1] for name in found)
+    names = [*wanted, *(of_samples(name, shown) for shown in sets if shown for name in wanted)]
+    return [name for name in names if name in found]
+
+
+def meant(name: str, there: Iterable[str]) -> list[str]:
+    """Returns the metrics that a word names: `ood_auroc` is that of any samples shown.
+
+    Raises:
+        UsageError: there is no such metric, or no result has it.
+    """
+    there = list(dict.fromkeys(there))
+    sets = [other for other in there if parted(other)[0] == name and name not in there]
+    return sets or [_there(name, there)]
 
 
 def require(name: str, there: Iterable[str]) -> str:
     """Returns the name of a metric that some result has.
 
     Raises:
-        UsageError: there is no such metric, or no result has it.
+        UsageError: there is no such metric, no result has it, or it may be one of several.
     """
+    names = meant(name, there)
+    if len(names) > 1:
+        raise UsageError(f"{name} may be {' or '.join(names)}; write which")
+    return names[0]
+
+
+def _there(name: str, there: Iterable[str]) -> str:
     if not known(name):
         raise UsageError(
             f"{name} is not a metric{nearest(name, MEASURES)}; there are: {', '.join(MEASURES)}"

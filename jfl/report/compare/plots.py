@@ -35,12 +35,16 @@ def require_pictures(paths: Sequence[str]) -> list[Path]:
     return [Path(path) for path in paths]
 
 
+def _required(metric: str, results: Sequence[Result]) -> str:
+    return measures.require(metric, [name for result in results for name in result.metrics])
+
+
 def _rows(results: Sequence[Result], keys: Sequence[str], metric: str) -> list[Row]:
     for key in keys:
         without = [r.run for r in results if key != METHOD and r.settings.get(key) is None]
         if without:
             raise UsageError(f"{without[0]} has no {key}, so it has no place; {_CHOOSE}")
-    measures.require(metric, [name for result in results for name in result.metrics])
+    _required(metric, results)
     grouped(results, keys, _CHOOSE)  # the same check, with the remedy that helps here
     return [row for row in comparison.rows(results, keys, [metric]) if metric in row.values]
 
@@ -64,6 +68,7 @@ def ece_vs(
     shown = list(methods) or [name for name in USUAL if name in there]
     if len(shown) > method_bars.MOST:
         raise UsageError(f"{len(shown)} methods are too many; choose {method_bars.MOST} at most")
+    metric = _required(metric, results)
     key, label = AXES[axis]
     rows = _rows(comparison.only(results, shown), [key, METHOD], metric)
     values = {(row.names[key], row.names[METHOD]): row.values[metric] for row in rows}
@@ -85,6 +90,7 @@ def heatmap(
     Raises:
         UsageError: there is no such metric or method, or runs differ in other settings, too.
     """
+    metric = _required(metric, results)
     rows = _rows(comparison.only(results, [method]), [ALPHA, PARTICIPATION], metric)
     values = {(row.names[ALPHA], row.names[PARTICIPATION]): row.values[metric] for row in rows}
     alphas, shares = sorted({alpha for alpha, _ in values}), sorted({share for _, share in values})
@@ -120,7 +126,7 @@ def curves(
         UsageError: no journal has that metric, or there are more groups than colours.
     """
     there = [name for run in runs for metrics in run.journal.values() for name in metrics]
-    measures.require(metric, there)
+    metric = measures.require(metric, there)
     keys = list(by) or list(dict.fromkeys(["algorithm.name", *differing(runs)]))
     lines, drawn = {}, []
     for names, members in grouped(runs, keys, "name them in --by"):

@@ -58,8 +58,6 @@ class RunResults:
     """Of the trained models, in the rounds that were evaluated."""
     evaluations: dict[int, dict[str, Metrics]]
     """By method, in the rounds that `jfl eval` measured."""
-    strangers: dict[int, str]
-    """What `jfl eval --ood` showed in those rounds."""
 
     @property
     def run(self) -> str:
@@ -108,7 +106,7 @@ class RunResults:
         number = self.chosen(which)
         # a run may have been stopped early, or gone on after its rounds were lowered
         rounds = number if which == "last" else self.done
-        settings = self.settings | {"rounds": rounds, "ood": self.strangers.get(number)}
+        settings = self.settings | {"rounds": rounds}
         return [
             Result(str(self.folder), self.seed, settings, method, number, metrics)
             for method, metrics in self.methods(number).items()
@@ -130,15 +128,12 @@ def read(folder: Path) -> RunResults:
     if not journal and result and isinstance(result.get("rounds"), int):
         journal = {result["rounds"]: _metrics(result)}  # the journal was not copied with the run
         done = max(done, result["rounds"])
-    evaluations, strangers = {}, {}
+    evaluations = {}
     for path in sorted((folder / FOLDER).glob("*.json")):
         if not path.stem.isdecimal():
             continue
         content = _evaluation(path, result)
-        number = int(path.stem)
-        evaluations[number] = _methods(path, content)
-        if isinstance(content.get("ood"), dict):
-            strangers[number] = str(content["ood"].get("name"))
+        evaluations[int(path.stem)] = _methods(path, content)
     return RunResults(
         folder=folder,
         settings=settings | {"rounds": max(settings["rounds"], done)},
@@ -146,7 +141,6 @@ def read(folder: Path) -> RunResults:
         finished=done >= settings["rounds"],
         journal={number: metrics for number, metrics in journal.items() if metrics},
         evaluations=evaluations,
-        strangers=strangers,
     )
 
 

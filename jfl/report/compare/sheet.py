@@ -34,7 +34,7 @@ class Sheet:
     @cached_property
     def keys(self) -> list[str]:
         """The settings that name rows, with that across and the method where there are several."""
-        keys = comparison.keys_of(self.results, self.by, self.columns)
+        keys = comparison.keys_of(self.results, self.by)
         return keys if self.across in (None, *keys) else [*keys, self.across]
 
     @cached_property
@@ -70,11 +70,8 @@ class Sheet:
     def kept(self, result: Result) -> dict[str, Any]:
         """Returns the settings of a result that a table has to know."""
         named = {*self.by, self.across}
-        shown = "ood_auroc" in result.metrics and any(c.startswith("ood_") for c in self.columns)
         return {
-            key: value
-            for key, value in result.settings.items()
-            if is_material(key) or key in named or (key == "ood" and shown)
+            key: value for key, value in result.settings.items() if is_material(key) or key in named
         }
 
     def joined(self, new: Sequence[Result]) -> tuple["Sheet", "Joined"]:

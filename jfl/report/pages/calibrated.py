@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jfl.report.compare.measures import MEASURES
+from jfl.report.compare.measures import measure, ordered
 from jfl.report.evaluations import FOLDER, methods
 from jfl.report.pages.parts import Picture, Section, Table, Value
 from jfl.report.run_files import RunFiles
@@ -16,10 +16,11 @@ def sections(run: RunFiles) -> list[Section]:
 def _section(run: RunFiles, result: dict[str, Any]) -> Section:
     found = methods(result)
     rows = []
-    for key, measure in MEASURES.items():
+    for key in ordered(key for metrics in found.values() for key in metrics):
         values = [metrics.get(key) for metrics in found.values()]
         if any(isinstance(value, int | float) for value in values):
-            rows.append([measure.alone, *(amount(measure.form, value) for value in values)])
+            form = measure(key).form
+            rows.append([measure(key).alone, *(amount(form, value) for value in values)])
     path = run.picture(f"{FOLDER}/{result['round']}-reliability.png")
     shows = "How often predictions are right, against how sure they are, and how many are how sure"
     drawn = [Picture(path, shows)] if path else []

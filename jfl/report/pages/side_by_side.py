@@ -6,7 +6,7 @@ from typing import Any
 
 from jfl.report.compare import problem
 from jfl.report.compare.comparison import spread
-from jfl.report.compare.measures import MEASURES, RESULTS
+from jfl.report.compare.measures import RESULTS, ordered
 from jfl.report.evaluations import methods
 from jfl.report.pages import standings
 from jfl.report.pages.background import ledger
@@ -133,7 +133,8 @@ def _methods(runs: Sequence[Named]) -> Section:
         *("What ", Code("jfl eval"), " found: of the models as they were trained (base), with a "),
         f"temperature, and of heads. {_rule(run.settings for run in runs)}",
     )
-    table = standings.table("run: method", rows, tuple(MEASURES), {"round": rounds})
+    keys = ordered(key for row in rows for key in row.metrics)
+    table = standings.table("run: method", rows, keys, {"round": rounds})
     return Section("Reliability", [words, table])
 
 
