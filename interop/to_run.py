@@ -12,7 +12,7 @@ from interop import experiments, run_folder, torch_logits, torch_state
 from interop.measured import Weights
 from interop.snapshot import Snapshot
 from interop.torch_state import Imported
-from jfl import manifest
+from jfl import manifest, texts
 from jfl import mesh as meshes
 from jfl.datasets.base import as_input
 from jfl.errors import CheckpointError
@@ -152,7 +152,7 @@ def _clients_of(wanted: Wanted) -> int:
     if given and given[-1].isdigit():
         return int(given[-1])
     try:
-        text = (Path(str(wanted.data)) / "config.json").read_text(encoding="utf-8")
+        text = texts.read(Path(str(wanted.data)) / "config.json")
         return int(json.loads(text)["num_clients"])
     except (OSError, ValueError, KeyError, TypeError):
         return 1  # where there is no such folder, `prepare` says so

@@ -9,6 +9,7 @@ from typing import Any
 
 from interop.formats import safetensors, torch_file
 from interop.formats.base import Contents, parsed
+from jfl import texts
 from jfl.errors import CheckpointError, UsageError
 
 CONFIG = "adapter_config.json"
@@ -64,7 +65,7 @@ def _settings(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = parsed(path.read_text(encoding="utf-8"))
+        content = parsed(texts.read(path))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({str(error)[:100]})") from error
     if not isinstance(content, dict):
