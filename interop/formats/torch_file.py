@@ -8,7 +8,8 @@ import numpy as np
 
 from interop.formats.base import Contents, Entry, distinct
 from interop.pickles import files
-from interop.pickles.values import Record, Tensor
+from interop.pickles.tensors import UNREAD
+from interop.pickles.values import Record, Tensor, is_numeric, word
 from jfl.errors import CheckpointError
 
 KINDS = {"zip": "torch zip", "legacy": "torch legacy", "pickle": "pickle"}
@@ -50,8 +51,16 @@ def entry(name: str, tensor: Tensor) -> Entry:
         shape = (last - first, *tensor.shape[1:])
         return Tensor(tensor.storage, start, shape, tensor.strides, tensor.dtype).read()
 
-    dtype = str(tensor.dtype.newbyteorder("="))
-    return Entry(name, tensor.shape, dtype, tensor.nbytes, rows, tensor.place)
+    dtype = word(tensor.dtype)
+    if tensor.storage.region is None:
+        dtype = f"{dtype} without values"
+    known = rows if readable(tensor) else None
+    return Entry(name, tensor.shape, dtype, tensor.nbytes, known, tensor.place)
+
+
+def readable(tensor: Tensor) -> bool:
+    """Tells whether a tensor has values, and of a type that jfl reads."""
+    return is_numeric(tensor.dtype) and tensor.storage.region is not None
 
 
 def walk(value: Any) -> Iterator[tuple[str, str, Tensor]]:
@@ -76,7 +85,7 @@ def walk(value: Any) -> Iterator[tuple[str, str, Tensor]]:
             yield path, exact, item
         elif isinstance(item, dict | list | tuple | Record) and id(item) not in seen:
             seen.add(id(item))
-            inside = [(_joined(path, word), exact + step, part) for word, step, part in _in(item)]
+            inside = [(_joined(path, name), exact + step, part) for name, step, part in _in(item)]
             waiting.extend(reversed(inside))
 
 
@@ -131,13 +140,13 @@ def is_module(value: Any) -> bool:
 
 def module_state(
     module: Record,
-) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Returns the state dict of a module, and the plain attributes of its layers by name.
 
     Raises:
         CheckpointError: it is nested without end.
     """
-    found: list[tuple[str, str, Tensor]] = []
+    found: list[tuple[str, str, Any]] = []
     settings: dict[str, dict[str, Any]] = {}
 
     def visit(item: Record, prefix: str, exact: str, depth: int) -> None:
@@ -150,7 +159,7 @@ def module_state(
         left_out = set(map(str, hidden.items)) if isinstance(hidden, Record) else set()
         for part in ("_parameters", "_buffers"):
             for name, tensor in item.state[part].items():
-                if isinstance(tensor, Tensor) and str(name) not in left_out:
+                if str(name) not in left_out and holds_tensors(tensor):
                     found.append((f"{prefix}{name}", f"{exact}.{part}[{name!r}]", tensor))
         for name, inner in item.state["_modules"].items():
             if is_module(inner):
@@ -160,14 +169,40 @@ def module_state(
     return _state(found, "a module"), settings
 
 
-def state_dict(value: Any) -> Mapping[str, Tensor] | None:
-    """Returns a dict that holds tensors and nothing else, None where it is none."""
-    if isinstance(value, dict) and value and all(isinstance(v, Tensor) for v in value.values()):
-        return _state([(word, step, part) for word, step, part in _in(value)], "a state dict")
-    return None
+def mapping(value: Any) -> dict[Any, Any]:
+    """Returns the entries of a dict or of an object of a class below dict; none of others."""
+    if isinstance(value, Record):
+        return value.entries if not is_module(value) else {}
+    return value if isinstance(value, dict) else {}
 
 
-def _state(found: list[tuple[str, str, Tensor]], what: str) -> dict[str, Tensor]:
+def state_dict(value: Any) -> Mapping[str, Any] | None:
+    """Returns the tensors of a dict of tensors, None where it is none.
+
+    Numbers, words and nothing may stand among them, as `_extra_state` and `version` do, but no
+    other container of tensors: those are parts of something larger.
+    """
+    inside = list(_in(mapping(value)))
+    arrays = [part for part in inside if isinstance(part[2], Tensor) or is_unread(part[2])]
+    others = [item for *_, item in inside if not isinstance(item, Tensor) and not is_unread(item)]
+    if not any(isinstance(array, Tensor) for *_, array in arrays) or any(
+        map(holds_tensors, others)
+    ):
+        return None
+    return _state(arrays, "a state dict")
+
+
+def is_unread(value: Any) -> bool:
+    """Tells whether a value is a tensor of which only parts are read, such as a sparse one."""
+    return isinstance(value, Record) and value.name == UNREAD
+
+
+def holds_tensors(value: Any) -> bool:
+    """Tells whether a tensor is in a value, however deep."""
+    return next(walk(value), None) is not None
+
+
+def _state(found: list[tuple[str, str, Any]], what: str) -> dict[str, Any]:
     names = distinct(what, ((usual, exact) for usual, exact, _ in found))
     return dict(zip(names, (tensor for *_, tensor in found), strict=True))
 
