@@ -95,7 +95,7 @@ def verify(path: Path, contents: Contents, which: str) -> bool | None:
             raise CheckpointError(f"the checkpoint {path} is damaged: {found[0]}; put back a copy")
         return True
     if contents.kind in ("torch zip", "npz"):
-        return _zip_is_whole(path)
+        return all([_zip_is_whole(file) for file in contents.files or (path,)])
     for entry in contents.entries:  # what damage shows by itself
         if entry.rows is not None:
             for _ in entry.blocks():

@@ -31,6 +31,7 @@ class Wanted:
     device: str = "cpu"
     changes: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def plan(snapshot: Snapshot, wanted: Wanted) -> Plan:
         raise CheckpointError(snapshot.refused)
     weights = snapshot.clients[0].model if snapshot.clients else snapshot.common
     if weights is None:
-        raise CheckpointError("the file holds no models: neither clients, nor a state dict")
+        raise CheckpointError(f"the file {snapshot.nothing}")
     first = torch_state.from_torch(weights.state, wanted.model, None, weights.epsilon)
     notes = (*snapshot.notes, *experiments.notes(snapshot))
     settings = first.settings
@@ -107,7 +108,7 @@ def convert(source: Path, target: Path, planned: Plan, wanted: Wanted) -> dict[s
     number = max(snapshot.round or 1, 1)
     about = {
         "source": source.name,
-        "sha256": manifest.sha256(source),
+        "sha256": _hashes(source),
         "names": {ours: list(theirs) for ours, theirs in planned.first.names.items()},
         "skipped": list(planned.skipped),
         "notes": list(planned.notes),
@@ -142,6 +143,13 @@ def convert(source: Path, target: Path, planned: Plan, wanted: Wanted) -> dict[s
         "skipped": list(planned.skipped),
         "notes": list(planned.notes),
     }
+
+
+def _hashes(source: Path) -> str | dict[str, str]:
+    """Returns the hash of a file, or of each file of a folder."""
+    if source.is_file():
+        return manifest.sha256(source)
+    return {p.name: manifest.sha256(p) for p in sorted(source.iterdir()) if p.is_file()}
 
 
 def _clients_of(wanted: Wanted) -> int:

@@ -51,16 +51,28 @@ def entry(name: str, tensor: Tensor) -> Entry:
         shape = (last - first, *tensor.shape[1:])
         return Tensor(tensor.storage, start, shape, tensor.strides, tensor.dtype).read()
 
-    dtype = word(tensor.dtype)
-    if tensor.storage.region is None:
-        dtype = f"{dtype} without values"
-    known = rows if readable(tensor) else None
-    return Entry(name, tensor.shape, dtype, tensor.nbytes, known, tensor.place)
+    known = rows if is_readable(tensor) else None
+    return Entry(name, tensor.shape, what(tensor), tensor.nbytes, known, tensor.place)
 
 
-def readable(tensor: Tensor) -> bool:
-    """Tells whether a tensor has values, and of a type that jfl reads."""
-    return is_numeric(tensor.dtype) and tensor.storage.region is not None
+def what(value: Any) -> str:
+    """Returns what an array is called by its type, or why only its parts are read."""
+    if isinstance(value, Entry):
+        return value.dtype
+    if isinstance(value, Tensor):
+        return word(value.dtype) + (" without values" if _is_meta(value) else "")
+    return str(value.arguments[0])
+
+
+def is_readable(array: Any) -> bool:
+    """Tells whether an array has values, and of a type that jfl reads."""
+    if isinstance(array, Entry):
+        return array.rows is not None
+    return isinstance(array, Tensor) and is_numeric(array.dtype) and not _is_meta(array)
+
+
+def _is_meta(tensor: Tensor) -> bool:
+    return tensor.storage.location == "meta" and tensor.storage.region is None
 
 
 def walk(value: Any) -> Iterator[tuple[str, str, Tensor]]:

@@ -43,8 +43,12 @@ def word(dtype: np.dtype) -> str:
 
 def is_numeric(dtype: np.dtype) -> bool:
     """Tells whether arrays of a type hold numbers jfl can compute with: no words, dates, bits."""
-    extended = dtype.kind == "V" and dtype.isbuiltin == 2  # such as bfloat16 of ml_dtypes
-    return dtype.kind in "biufc" or extended
+    return dtype.kind in "biufc" or is_extended(dtype)
+
+
+def is_extended(dtype: np.dtype) -> bool:
+    """Tells whether a type is one of ml_dtypes, such as bfloat16."""
+    return dtype.type.__module__ == ml_dtypes.bfloat16.__module__
 
 
 class Name(str):

@@ -32,6 +32,9 @@ Examples:
 @click.option(
     "--model", metavar="NAME", help="cnn, mlp or resnet18, where the weights could be two of them."
 )
+@click.option(
+    "--key", metavar="PATH", help="Which model of a file that holds several, such as ema."
+)
 @click.option("--client", type=int, metavar="N", help="Only this client's model.")
 @click.option(
     "--round", "which", default="last", show_default=True, metavar="N|best|last",
@@ -64,7 +67,7 @@ def convert(source: str, destination: str | None, **flags: Any) -> None:
     prefixes = tuple(word for word in flags["classes"].split(",") if word)
     wanted = converter.Wanted(
         data=flags["data"], model=flags["model"], device=flags["device"] or "cpu",
-        changes=flags["changes"], classes=prefixes,
+        changes=flags["changes"], classes=prefixes, key=flags["key"],
     )  # fmt: skip
     if flags["list_globals"]:
         found = converter.names(Path(source), wanted)
