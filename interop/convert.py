@@ -3,16 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from interop import experiments, to_file, to_run
+from interop import experiments, one_model, to_file, to_run
 from interop import snapshot as snapshots
-from interop.formats import hdf5, npz, safetensors
-from interop.measured import Weights
+from interop.formats import find
 from interop.pickles import files, listing
 from interop.snapshot import Snapshot
 from interop.to_run import Wanted
-from jfl.errors import CheckpointError, UsageError
-
-_SENSELESS = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
+from jfl.errors import UsageError
 
 
 def run(
@@ -40,8 +37,6 @@ def run(
             source, target, which=which, client=client, scheme=scheme,
             suffix=suffix or ".safetensors", dry=dry,
         )  # fmt: skip
-    if source.is_dir():
-        raise UsageError(f"{source} is a folder, but no run; give a run, or a file of weights")
     snapshot = read(source, wanted)
     if suffix is not None or target.suffix.lower() in to_file.SUFFIXES:
         return to_file.from_snapshot(
@@ -49,11 +44,8 @@ def run(
         )
     if client is not None:
         raise UsageError(f"--client takes a file such as {target}.safetensors as destination")
-    try:
+    with one_model.sensible(source, "weights"):
         planned = to_run.plan(snapshot, wanted)
-    except _SENSELESS as error:
-        reason = str(error).split("\n", maxsplit=1)[0][:100]
-        raise CheckpointError(f"{source} holds weights that make no sense ({reason})") from error
     if not dry:
         return to_run.convert(source, target, planned, wanted)
     params = planned.first.params
@@ -76,24 +68,22 @@ def run(
 
 
 def read(source: Path, wanted: Wanted) -> Snapshot:
-    """Returns the clients or the model of a file.
+    """Returns the clients or the model of a file, or the model of a folder of files.
 
     Raises:
-        JflError: the file cannot be read, or is refused.
+        JflError: it cannot be read, or is refused.
     """
-    readers = {".safetensors": safetensors.read, ".npz": npz.read}
-    reader = readers.get(source.suffix.lower())
-    if reader is None:
-        hdf5.refuse(source)
+    if find.is_pickle(source) or not source.exists():
         value = files.read(source, wanted.classes)
-        try:
-            return snapshots.find(value, experiments.asked(wanted.changes))
-        except _SENSELESS as error:
-            reason = str(error).split("\n", maxsplit=1)[0][:100]
-            raise CheckpointError(
-                f"{source} holds clients that make no sense ({reason})"
-            ) from error
-    return Snapshot([], Weights(reader(source).named()), None, (), None, {}, "")
+        with one_model.sensible(source, "clients"):
+            if wanted.key is not None:
+                return snapshots.of_one(one_model.chosen(value, wanted.key, str(source)))
+            return snapshots.find(value, experiments.asked(wanted.changes), str(source))
+    contents = find.read(source, classes=wanted.classes)
+    if contents.kind.startswith("jfl") or contents.clients:
+        raise UsageError(f"{source} holds models of many clients; give a run, or one of its files")
+    named = contents.named()
+    return snapshots.of_one(one_model.of_arrays(named, wanted.key, str(source)), named)
 
 
 def names(source: Path, wanted: Wanted) -> list[dict[str, Any]]:

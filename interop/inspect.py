@@ -12,7 +12,7 @@ import numpy as np
 
 from interop.formats import find, runs
 from interop.formats.base import Contents, Entry
-from interop.look import clients, diff, heat, lora, numbers, stats
+from interop.look import clients, diff, heads, heat, lora, numbers, stats
 from interop.pickles import listing
 from jfl import manifest, seal
 from jfl.errors import CheckpointError
@@ -59,6 +59,9 @@ def run(path: Path, wanted: Wanted) -> dict[str, Any]:
         "ties": _ties(chosen),
         **contents.about,
     }
+    told = heads.said(path, whole)
+    if told is not None:
+        result["heads"] = told
     if wanted.clients:
         result["client_stats"] = clients.table(whole)
         result["heat"] = _heat(whole)
@@ -95,7 +98,7 @@ def verify(path: Path, contents: Contents, which: str) -> bool | None:
             raise CheckpointError(f"the checkpoint {path} is damaged: {found[0]}; put back a copy")
         return True
     if contents.kind in ("torch zip", "npz"):
-        return _zip_is_whole(path)
+        return all([_zip_is_whole(file) for file in contents.files or (path,)])
     for entry in contents.entries:  # what damage shows by itself
         if entry.rows is not None:
             for _ in entry.blocks():

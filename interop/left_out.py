@@ -8,6 +8,7 @@ from interop.formats import torch_file
 from interop.measured import Made
 from interop.pickles.values import Tensor
 
+_DEEPEST = 6
 _UNDERSTOOD = ("args",)  # whose settings were taken
 
 
@@ -33,8 +34,8 @@ def left_out(value: Any, found: Found, taken: Iterable[Any]) -> tuple[str, ...]:
             arrays = _inside(part)
             if torch_file.is_module(part):
                 named |= dict.fromkeys(_of_module(part, prefix + name, told))
-            elif arrays - told:
-                named[prefix + name] = None
+            else:
+                named |= dict.fromkeys(_partly(part, prefix + name, told, used))
             told |= arrays
     return tuple(sorted(named))
 
@@ -66,6 +67,18 @@ def _of_module(module: Any, path: str, used: set[Any]) -> Iterator[str]:
         inside = _inside(part)
         if inside and not inside & used:
             yield f"{path}.{name}"
+
+
+def _partly(value: Any, path: str, told: set[Any], used: set[Any], depth: int = 0) -> Iterator[str]:
+    """Yields what holds arrays nobody was told of; of what was taken in part, its parts."""
+    arrays = _inside(value)
+    if not arrays - told:
+        return
+    if isinstance(value, Tensor) or not arrays & used or depth > _DEEPEST:
+        yield path
+        return
+    for name, part in _parts(value):
+        yield from _partly(part, f"{path}.{name}", told, used, depth + 1)
 
 
 def _parts(value: Any) -> list[tuple[str, Any]]:

@@ -32,6 +32,8 @@ class Weights:
 
     state: Mapping[str, Any]
     layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    left: Mapping[str, Any] = field(default_factory=dict)
+    """Arrays of it that are no numbers jfl reads."""
 
     @property
     def epsilon(self) -> dict[str, float]:
@@ -54,16 +56,21 @@ class Weights:
 def weights(value: Any) -> Weights | None:
     """Returns a module or a state dict as a model, None where it is neither."""
     if torch_file.is_module(value):
-        state, layers = torch_file.module_state(value)
-        return Weights(state, layers) if state else None
-    state = torch_file.state_dict(value)
-    return Weights(state) if state else None
+        return readable(*torch_file.module_state(value))
+    return readable(torch_file.state_dict(value) or {})
+
+
+def readable(arrays: Mapping[str, Any], layers: Mapping[str, Any] = {}) -> Weights | None:
+    """Returns those of some arrays that jfl reads as a model, None where it reads none."""
+    state = {name: array for name, array in arrays.items() if torch_file.is_readable(array)}
+    left = {name: array for name, array in arrays.items() if name not in state}
+    return Weights(state, layers, left) if state else None
 
 
 def attribute(value: Any, name: str) -> Any:
     """Returns an attribute of a record, or what a dict has under a name; None where it is not."""
     if isinstance(value, Record):
-        return value.state.get(name)
+        return value.state.get(name, value.entries.get(name))
     return value.get(name) if isinstance(value, dict) else None
 
 

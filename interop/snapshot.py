@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from interop import discover, servers
+from interop import discover, one_model, servers
 from interop.discover import Found
 from interop.formats import torch_file
 from interop.left_out import left_out
@@ -64,16 +64,30 @@ class Snapshot:
     refused: str | None = None
     """Why nothing in the file is what its server would measure."""
 
+    @property
+    def nothing(self) -> str:
+        """Says that there are no models, and what there is instead."""
+        known = f"; not understood: {one_model.listed(list(self.skipped))}" if self.skipped else ""
+        return f"holds no models: neither clients, nor a state dict{known}"
 
-def find(value: Any, asked: str | None = None) -> Snapshot:
+
+def of_one(model: Weights | None, arrays: Mapping[str, Any] = {}) -> Snapshot:
+    """Returns a snapshot of one model alone; `arrays` are what is there where it is no model."""
+    left = model.left if model else arrays
+    return Snapshot([], model, None, (), None, {}, "", _unread(left))
+
+
+def find(value: Any, asked: str | None = None, source: str = "the file") -> Snapshot:
     """Returns what a snapshot holds; it has no clients where none were found.
 
     Args:
         value: the file.
         asked: the algorithm whose models are wanted, whatever the server measures.
+        source: what messages call the file.
 
     Raises:
         CheckpointError: what the server measures is not in the file.
+        UsageError: there are no clients, but several models to choose from.
     """
     found = discover.find(value)
     places = (found.holder, value)
@@ -82,6 +96,9 @@ def find(value: Any, asked: str | None = None) -> Snapshot:
     held = (weights(attribute(p, k)) for p in places for k in discover.GLOBAL)
     common = next((w for w in held if w), None) or weights(value)
     count = len(found.members)
+    place = ""
+    if common is None and not count:
+        place, common = one_model.only(value, source)
     affinity = _affinity(places, count)
     server, notes, unclear = _server(found, places, settings, common, affinity is not None)
     rule = servers.ASKED.get(asked or "") or servers.rule_of(server, settings)
@@ -102,6 +119,10 @@ def find(value: Any, asked: str | None = None) -> Snapshot:
     notes = (*notes, *_filed(server, rule, method)) if clients and not refused else notes
     notes = () if asked in servers.ASKED else notes
     taken = _taken(clients, common if method == "fedavg" else None, method)
+    models = [common] if common else [client.model for client in clients[:1]]
+    left = {name: array for model in models for name, array in model.left.items()}
+    taken += [tensor for array in left.values() for *_, tensor in torch_file.walk(array)]
+    notes = (*notes, f"the model is what the file calls {place}") if place else notes
     taken += [t for t in [_first(places, name) for name in _AFFINITY] if method == "fedfomo"]
     return Snapshot(
         clients,
@@ -111,11 +132,16 @@ def find(value: Any, asked: str | None = None) -> Snapshot:
         _round(places, found.members, settings),
         {str(k): v for k, v in settings.items() if isinstance(v, int | float | str)},
         found.where,
-        left_out(value, found, taken),
+        tuple(sorted((*left_out(value, found, taken), *_unread(left)))),
         method,
         notes,
         refused,
     )
+
+
+def _unread(arrays: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns names of arrays with what they are."""
+    return tuple(f"{name} ({torch_file.what(array)})" for name, array in arrays.items())
 
 
 def _server(

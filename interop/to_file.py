@@ -115,7 +115,7 @@ def from_snapshot(
     models = [known.model for known in snapshot.clients]
     if not models:
         if snapshot.common is None:
-            raise CheckpointError(f"{source} holds no models: neither clients, nor a state dict")
+            raise CheckpointError(f"{source} {snapshot.nothing}")
         models, client = [snapshot.common], 0
 
     def state(one: int) -> dict[str, np.ndarray]:
@@ -124,7 +124,7 @@ def from_snapshot(
     done = _write_all(target, state, len(models), client, suffix, dry)
     return {
         "source": str(source), "destination": str(target), **done, "kind": "torch state dict",
-        "skipped": list(snapshot.skipped), 
+        "skipped": list(snapshot.skipped),
         "notes": [*snapshot.notes, *filter(None, [snapshot.refused])],
     }  # fmt: skip
 

@@ -12,7 +12,7 @@ from interop import experiments, run_folder, torch_logits, torch_state
 from interop.measured import Weights
 from interop.snapshot import Snapshot
 from interop.torch_state import Imported
-from jfl import manifest
+from jfl import manifest, texts
 from jfl import mesh as meshes
 from jfl.datasets.base import as_input
 from jfl.errors import CheckpointError
@@ -31,6 +31,7 @@ class Wanted:
     device: str = "cpu"
     changes: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def plan(snapshot: Snapshot, wanted: Wanted) -> Plan:
         raise CheckpointError(snapshot.refused)
     weights = snapshot.clients[0].model if snapshot.clients else snapshot.common
     if weights is None:
-        raise CheckpointError("the file holds no models: neither clients, nor a state dict")
+        raise CheckpointError(f"the file {snapshot.nothing}")
     first = torch_state.from_torch(weights.state, wanted.model, None, weights.epsilon)
     notes = (*snapshot.notes, *experiments.notes(snapshot))
     settings = first.settings
@@ -107,7 +108,7 @@ def convert(source: Path, target: Path, planned: Plan, wanted: Wanted) -> dict[s
     number = max(snapshot.round or 1, 1)
     about = {
         "source": source.name,
-        "sha256": manifest.sha256(source),
+        "sha256": _hashes(source),
         "names": {ours: list(theirs) for ours, theirs in planned.first.names.items()},
         "skipped": list(planned.skipped),
         "notes": list(planned.notes),
@@ -144,6 +145,13 @@ def convert(source: Path, target: Path, planned: Plan, wanted: Wanted) -> dict[s
     }
 
 
+def _hashes(source: Path) -> str | dict[str, str]:
+    """Returns the hash of a file, or of each file of a folder."""
+    if source.is_file():
+        return manifest.sha256(source)
+    return {p.name: manifest.sha256(p) for p in sorted(source.iterdir()) if p.is_file()}
+
+
 def _clients_of(wanted: Wanted) -> int:
     """Returns how many clients the data have, for a file with one model."""
     import json
@@ -152,7 +160,7 @@ def _clients_of(wanted: Wanted) -> int:
     if given and given[-1].isdigit():
         return int(given[-1])
     try:
-        text = (Path(str(wanted.data)) / "config.json").read_text(encoding="utf-8")
+        text = texts.read(Path(str(wanted.data)) / "config.json")
         return int(json.loads(text)["num_clients"])
     except (OSError, ValueError, KeyError, TypeError):
         return 1  # where there is no such folder, `prepare` says so

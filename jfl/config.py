@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from jfl import references, trust
+from jfl import references, texts, trust
 from jfl.errors import SafetyError, UsageError
 from jfl.plugins import nearest
 
@@ -191,7 +191,7 @@ def _layers(path: Path, outer: tuple[Path, ...]) -> list[tuple[Path, dict[str, A
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        content = parse_yaml(texts.read(path), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
     if content is not None and not isinstance(content, dict):

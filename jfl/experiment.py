@@ -129,7 +129,7 @@ def assemble(given: dict[str, Any], changes: dict[str, Any]) -> Experiment:
         raise UsageError("config: embedded must be a section of settings")
     content = layered([given, changes], own_clients=True)
     experiment = config.check(Experiment, config.resolve(content))
-    if experiment.data.on_missing == "embedded" and not datasets.available(experiment.data):
+    if datasets.needs_stand_in(experiment.data):
         content = layered(
             [given, stand_in, changes, {"data": {"embedded": True}}], own_clients=True
         )

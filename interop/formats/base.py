@@ -5,10 +5,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from interop.pickles.regions import File
 from jfl.errors import CheckpointError
 
 BLOCK = 1 << 24  # bytes of an array that are in memory at once
@@ -52,6 +54,19 @@ class Entry:
             yield self.read(start, min(start + step, self.shape[0]))
 
 
+def rows_of(
+    file: File, start: int, shape: tuple[int, ...], dtype: np.dtype
+) -> Callable[[int, int], np.ndarray]:
+    """Returns how rows are read of an array whose numbers lie in a file one after another."""
+
+    def rows(first: int, last: int) -> np.ndarray:
+        row = math.prod(shape[1:]) * dtype.itemsize
+        content = file.read(start + first * row, (last - first) * row)
+        return np.frombuffer(content, dtype).reshape((last - first, *shape[1:]) if shape else ())
+
+    return rows
+
+
 @dataclass(frozen=True)
 class Contents:
     """What a file or folder holds, as far as its headers say."""
@@ -61,6 +76,8 @@ class Contents:
     about: dict[str, Any] = field(default_factory=dict)
     clients: int | None = None
     skipped: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    """The files of a folder it was read from, where those are files of one model."""
 
     def named(self) -> dict[str, Entry]:
         """Returns the entries by path."""

@@ -1,4 +1,4 @@
-"""GGUF files: what their header says; numbers in blocks are listed, not read.
+"""GGUF files: what their header says; numbers in blocks are listed, plain ones can be read.
 
 Source: ggml-org/ggml, docs/gguf.md, and the block sizes of its types.
 """
@@ -6,9 +6,12 @@ Source: ggml-org/ggml, docs/gguf.md, and the block sizes of its types.
 import math
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from interop.formats.base import Contents, Entry, distinct
+import ml_dtypes
+import numpy as np
+
+from interop.formats.base import Contents, Entry, distinct, rows_of
 from interop.pickles.regions import File
 from interop.pickles.tokens import Tape
 from jfl.errors import CheckpointError
@@ -18,26 +21,46 @@ _SIMPLE = {
     12: "<d",
 }  # fmt: skip
 _TEXT, _LIST = 8, 9
-# name, numbers in a block, bytes of a block
-_TYPES = {
-    0: ("float32", 1, 4), 1: ("float16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20),
-    6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 36),
-    10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176),
-    14: ("Q6_K", 256, 210), 15: ("Q8_K", 256, 292), 24: ("int8", 1, 1), 25: ("int16", 1, 2),
-    26: ("int32", 1, 4), 27: ("int64", 1, 8), 28: ("float64", 1, 8), 30: ("bfloat16", 1, 2),
+_PLAIN = {
+    0: np.dtype("<f4"), 1: np.dtype("<f2"), 24: np.dtype("i1"), 25: np.dtype("<i2"),
+    26: np.dtype("<i4"), 27: np.dtype("<i8"), 28: np.dtype("<f8"), 30: np.dtype(ml_dtypes.bfloat16),
+}  # fmt: skip
+# name, numbers in a block, bytes of a block; 31 to 33 and 36 to 38 are of older programs
+_BLOCKS = {
+    2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24),
+    8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 36), 10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110),
+    12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210), 15: ("Q8_K", 256, 292),
+    16: ("IQ2_XXS", 256, 66), 17: ("IQ2_XS", 256, 74), 18: ("IQ3_XXS", 256, 98),
+    19: ("IQ1_S", 256, 50), 20: ("IQ4_NL", 32, 18), 21: ("IQ3_S", 256, 110), 22: ("IQ2_S", 256, 82),
+    23: ("IQ4_XS", 256, 136), 29: ("IQ1_M", 256, 56), 31: ("Q4_0_4_4", 32, 18),
+    32: ("Q4_0_4_8", 32, 18), 33: ("Q4_0_8_8", 32, 18), 34: ("TQ1_0", 256, 54),
+    35: ("TQ2_0", 256, 66), 36: ("IQ4_NL_4_4", 32, 18), 37: ("IQ4_NL_4_8", 32, 18),
+    38: ("IQ4_NL_8_8", 32, 18), 39: ("MXFP4", 32, 17), 40: ("NVFP4", 64, 36),
+    41: ("Q1_0", 128, 18), 42: ("Q2_0", 64, 18),
 }  # fmt: skip
 _MOST = 1_000_000  # arrays or settings
 _LONGEST = 1 << 20  # bytes of a text that is kept
 _SHOWN = 64  # settings
+_ALIGNMENT = 32  # bytes, where the file says no other
+
+
+class _Span(NamedTuple):
+    """An array of the header; `start` counts from where the numbers begin."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: int
+    start: int
 
 
 def read(path: Path) -> Contents:
-    """Returns the arrays of a file and its settings.
+    """Returns the arrays of a file and its settings; the file must hold all their numbers.
 
     Raises:
-        CheckpointError: it is damaged or no such file.
+        CheckpointError: it is damaged, cut short, or no such file.
     """
-    tape = Tape(File(path).whole())
+    file = File(path)
+    tape = Tape(file.whole())
     try:
         if tape.take(4) != b"GGUF":
             raise ValueError("it does not start as one")
@@ -49,23 +72,65 @@ def read(path: Path) -> Contents:
             key = _text(tape)
             (kind,) = struct.unpack("<I", tape.take(4))
             about[key] = _value(tape, kind)
-        entries = [_entry(tape) for _ in range(count)]
+        spans = [_span(tape) for _ in range(count)]
+        alignment = about.get("general.alignment", _ALIGNMENT)
+        if type(alignment) is not int or alignment < 1:
+            raise ValueError(f"general.alignment={alignment}")
+        entries = _entries(file, -(-tape.position // alignment) * alignment, spans)
     except (ValueError, struct.error, RecursionError) as error:
-        raise CheckpointError(f"{path} is no GGUF file, or damaged ({str(error)[:100]})") from error
+        raise CheckpointError(f"{path} is no GGUF file, or damaged ({str(error)[:200]})") from error
     distinct(str(path), [(entry.path, entry.path) for entry in entries])
     shown = {key: value for key, value in list(about.items())[:_SHOWN] if value is not None}
     return Contents("gguf", entries, {"metadata": shown})
 
 
-def _entry(tape: Tape) -> Entry:
+def _span(tape: Tape) -> _Span:
     name = _text(tape)
     (axes,) = struct.unpack("<I", tape.take(4))
     if axes > 8:
         raise ValueError(f"{axes} axes")
     shape = tuple(reversed(struct.unpack(f"<{axes}Q", tape.take(8 * axes))))
-    kind, _ = struct.unpack("<IQ", tape.take(12))
-    word, numbers, size = _TYPES.get(kind, (f"type {kind}", 1, 0))
-    return Entry(name, shape, word, -(-math.prod(shape) // numbers) * size)
+    return _Span(name, shape, *struct.unpack("<IQ", tape.take(12)))
+
+
+def _entries(file: File, base: int, spans: list[_Span]) -> list[Entry]:
+    """Returns the arrays, checked to lie in the file and not over one another."""
+    known = {span: _size(span) for span in spans}
+    ordered = sorted(spans, key=lambda span: (span.start, known[span] or 0))
+    rooms = dict.fromkeys(spans, 0)
+    for span, after in zip(ordered, [*ordered[1:], None], strict=True):
+        end = file.size - base if after is None else after.start
+        rooms[span] = end - span.start
+        if rooms[span] < (known[span] or 0):
+            what = f"ends at {file.size:,}" if after is None else f"has {after.name[:80]} there"
+            raise ValueError(
+                f"{span.name[:80]} takes {known[span] or 0:,} bytes from byte "
+                f"{base + span.start:,}, but the file {what}; download it again"
+            )
+    # an array of a type that is newer than jfl fills what room it has
+    sizes = {span: rooms[span] if size is None else size for span, size in known.items()}
+    return [_entry(file, base, span, sizes[span]) for span in spans]
+
+
+def _size(span: _Span) -> int | None:
+    """Returns the bytes of an array, None where its type is not known."""
+    if span.kind in _PLAIN:
+        return math.prod(span.shape) * _PLAIN[span.kind].itemsize
+    if span.kind not in _BLOCKS:
+        return None
+    word, numbers, size = _BLOCKS[span.kind]
+    if (span.shape[-1] if span.shape else 1) % numbers:
+        raise ValueError(f"{span.name[:80]} has rows of {word} that are no whole blocks")
+    return math.prod(span.shape) // numbers * size
+
+
+def _entry(file: File, base: int, span: _Span, size: int) -> Entry:
+    dtype = _PLAIN.get(span.kind)
+    if dtype is not None:
+        rows = rows_of(file, base + span.start, span.shape, dtype)
+        return Entry(span.name, span.shape, str(dtype), size, rows)
+    word = _BLOCKS[span.kind][0] if span.kind in _BLOCKS else f"type {span.kind}"
+    return Entry(span.name, span.shape, word, size)
 
 
 def _text(tape: Tape) -> str:

@@ -1,4 +1,4 @@
-"""npz files of NumPy: a zip of arrays; objects in them are refused."""
+"""npz files of NumPy: a zip of arrays; words and dates are listed, objects are refused."""
 
 import math
 import zipfile
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from interop.formats.base import Contents, Entry, distinct
+from interop.pickles.values import is_extended, is_numeric, word
 from jfl.errors import CheckpointError, SafetyError
 
 _MOST_ENTRIES = 100_000
@@ -48,7 +49,7 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         CheckpointError: such a type.
     """
     for name, array in arrays.items():
-        if array.dtype.kind == "V":
+        if is_extended(array.dtype):
             raise CheckpointError(f"{name} holds {array.dtype}, which npz cannot; use .safetensors")
     with path.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
@@ -77,6 +78,9 @@ def _entry(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> Entry
         raise SafetyError(f"{path} holds {name[:80]}, which claims more than it has; refused")
 
     def rows(first: int, last: int) -> np.ndarray:
+        return stored(first, last).astype(dtype.newbyteorder("="), copy=False)
+
+    def stored(first: int, last: int) -> np.ndarray:
         try:
             with zipfile.ZipFile(path) as again, again.open(info) as file:
                 _header(file)
@@ -91,7 +95,7 @@ def _entry(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> Entry
         except (zipfile.BadZipFile, OSError, ValueError, EOFError, zlib.error) as error:
             raise CheckpointError(f"{path} is damaged in {name[:80]} ({_short(error)})") from error
 
-    return Entry(name, shape, str(dtype.newbyteorder("=")), nbytes, rows)
+    return Entry(name, shape, word(dtype), nbytes, rows if is_numeric(dtype) else None)
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:

@@ -14,6 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from interop.formats.base import Contents, Entry, distinct, parsed
+from jfl import texts
 from jfl.errors import CheckpointError
 
 METADATA = "_METADATA"
@@ -141,7 +142,7 @@ def _dtype(word: str) -> np.dtype:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = parsed(path.read_text(encoding="utf-8"))
+        content = parsed(texts.read(path))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({str(error)[:100]})") from error
     if not isinstance(content, dict):

@@ -3,12 +3,14 @@
 Source: huggingface/peft, utils/save_and_load.py and peft_model.py say what lies in it.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from interop.formats import safetensors, torch_file
 from interop.formats.base import Contents, parsed
+from jfl import texts
 from jfl.errors import CheckpointError, UsageError
 
 CONFIG = "adapter_config.json"
@@ -21,12 +23,12 @@ _SHOWN = (
     "arrow_config", "alora_invocation_tokens",
 )  # fmt: skip
 _EMPTY = (None, False, "", [], {})
-_READERS = {"adapter_model.safetensors": safetensors.read, "adapter_model.bin": torch_file.read}
+_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 def is_adapter(path: Path) -> bool:
     """Tells whether a folder is an adapter, also where its settings are missing."""
-    return any((path / name).is_file() for name in (CONFIG, *_READERS))
+    return any((path / name).is_file() for name in (CONFIG, *_WEIGHTS))
 
 
 def inside(path: Path) -> list[str]:
@@ -34,7 +36,7 @@ def inside(path: Path) -> list[str]:
     return sorted(inner.name for inner in path.iterdir() if (inner / CONFIG).is_file())
 
 
-def read(path: Path) -> Contents:
+def read(path: Path, classes: Sequence[str] = ()) -> Contents:
     """Returns the arrays of an adapter, and in `about` its settings that are not empty.
 
     Raises:
@@ -43,9 +45,12 @@ def read(path: Path) -> Contents:
     about = _settings(path / CONFIG)
     if further := inside(path):
         about["adapters"] = further
-    for name, reader in _READERS.items():
+    for name in _WEIGHTS:
         if (path / name).is_file():
-            return replace(reader(path / name), kind=KIND, about=about)
+            weights = path / name
+            safe = weights.suffix == ".safetensors"
+            found = safetensors.read(weights) if safe else torch_file.read(weights, classes)
+            return replace(found, kind=KIND, about=about)
     raise CheckpointError(f"{path} is a PEFT folder without adapter_model.safetensors or .bin")
 
 
@@ -64,7 +69,7 @@ def _settings(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = parsed(path.read_text(encoding="utf-8"))
+        content = parsed(texts.read(path))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({str(error)[:100]})") from error
     if not isinstance(content, dict):

@@ -6,6 +6,7 @@ Source: the format's own description, huggingface/safetensors, README.md, sectio
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from interop.formats.base import Contents, Entry, parsed
+from interop.formats.base import Contents, Entry, parsed, rows_of
 from interop.pickles.regions import File
 from jfl.errors import CheckpointError
 
@@ -23,11 +24,14 @@ _DTYPES = {
     "I16": np.dtype("<i2"), "I8": np.dtype("i1"), "U64": np.dtype("<u8"), "U32": np.dtype("<u4"),
     "U16": np.dtype("<u2"), "U8": np.dtype("u1"), "BOOL": np.dtype("?"),
     "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn), "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
-    "C64": np.dtype("<c8"),
+    "C64": np.dtype("<c8"), "F8_E4M3FNUZ": np.dtype(ml_dtypes.float8_e4m3fnuz),
+    "F8_E5M2FNUZ": np.dtype(ml_dtypes.float8_e5m2fnuz),
+    "F8_E8M0": np.dtype(ml_dtypes.float8_e8m0fnu),
 }  # fmt: skip
+_BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}  # of a number, packed without gaps: only listed
+_WORD = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
 _WORDS = {dtype: word for word, dtype in _DTYPES.items()}
 _LONGEST_HEADER = 100 << 20  # bytes, the format's own limit
-_INDEX = "model.safetensors.index.json"
 
 
 def read(path: Path) -> Contents:
@@ -59,25 +63,6 @@ def read(path: Path) -> Contents:
         raise CheckpointError(f"{path} is truncated or too long: its arrays end at {end:,}")
     entries = [_entry(file, 8 + length, *span) for span in spans]
     return Contents("safetensors", entries, {"metadata": about} if about else {})
-
-
-def read_folder(path: Path) -> Contents:
-    """Returns the arrays of a model in several files, as its index names them.
-
-    Raises:
-        CheckpointError: the index or a file is damaged.
-    """
-    try:
-        names = parsed((path / _INDEX).read_text(encoding="utf-8"))["weight_map"]
-        files = sorted(set(names.values()))
-        if any(Path(name).name != name for name in files):
-            raise ValueError("it names files elsewhere")
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{path / _INDEX} is damaged ({str(error)[:80]})") from error
-    held = [(name, entry) for name in files for entry in read(path / name).entries]
-    if sorted((entry.path, name) for name, entry in held) != sorted(names.items()):
-        raise CheckpointError(f"{path / _INDEX} names other arrays than its files hold")
-    return Contents("safetensors", [entry for _, entry in held], {"files": len(files)})
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str] = {}) -> None:
@@ -114,22 +99,23 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str]
         os.fsync(file.fileno())
 
 
-def _span(entry: dict[str, Any]) -> tuple[np.dtype, tuple[int, ...], int, int]:
-    dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
+def _span(entry: dict[str, Any]) -> tuple[str, tuple[int, ...], int, int]:
+    word, shape = entry["dtype"], tuple(entry["shape"])
     start, stop = entry["data_offsets"]
-    if any(type(n) is not int or n < 0 for n in (*shape, start, stop)):
+    if any(type(n) is not int or n < 0 for n in (*shape, start, stop)) or start > stop:
         raise ValueError("numbers that are no sizes")
-    if stop - start != math.prod(shape) * dtype.itemsize:
+    bits = _DTYPES[word].itemsize * 8 if word in _DTYPES else _BITS.get(word)
+    if bits is not None and (stop - start) * 8 != math.prod(shape) * bits:
         raise ValueError(f"{stop - start} bytes for the shape {list(shape)}")
-    return dtype, shape, start, stop
+    if bits is None and not _WORD.fullmatch(word):  # a newer one is listed, with the room it has
+        raise ValueError(f"the type {word:.40}")
+    return word, shape, start, stop
 
 
 def _entry(
-    file: File, base: int, name: str, dtype: np.dtype, shape: tuple[int, ...], start: int, stop: int
+    file: File, base: int, name: str, word: str, shape: tuple[int, ...], start: int, stop: int
 ) -> Entry:
-    def rows(first: int, last: int) -> np.ndarray:
-        row = math.prod(shape[1:]) * dtype.itemsize
-        content = file.read(base + start + first * row, (last - first) * row)
-        return np.frombuffer(content, dtype).reshape((last - first, *shape[1:]) if shape else ())
-
-    return Entry(name, shape, str(dtype), stop - start, rows)
+    dtype = _DTYPES.get(word)
+    if dtype is None:
+        return Entry(name, shape, word, stop - start)
+    return Entry(name, shape, str(dtype), stop - start, rows_of(file, base + start, shape, dtype))

@@ -12,6 +12,7 @@ from typing import Any
 
 from interop.formats import orbax
 from interop.formats.base import Contents, parsed
+from jfl import texts
 from jfl.errors import CheckpointError, UsageError
 
 _METRICS = ("metrics", "metrics")
@@ -93,7 +94,7 @@ def _metrics(step: Path) -> Iterator[tuple[str, float]]:
     if not path.is_file():
         return
     try:
-        waiting: list[tuple[str, Any]] = [("", parsed(path.read_text(encoding="utf-8")))]
+        waiting: list[tuple[str, Any]] = [("", parsed(texts.read(path)))]
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({str(error)[:80]})") from error
     while waiting:

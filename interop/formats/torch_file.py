@@ -8,7 +8,8 @@ import numpy as np
 
 from interop.formats.base import Contents, Entry, distinct
 from interop.pickles import files
-from interop.pickles.values import Record, Tensor
+from interop.pickles.tensors import UNREAD
+from interop.pickles.values import Record, Tensor, is_numeric, word
 from jfl.errors import CheckpointError
 
 KINDS = {"zip": "torch zip", "legacy": "torch legacy", "pickle": "pickle"}
@@ -50,8 +51,28 @@ def entry(name: str, tensor: Tensor) -> Entry:
         shape = (last - first, *tensor.shape[1:])
         return Tensor(tensor.storage, start, shape, tensor.strides, tensor.dtype).read()
 
-    dtype = str(tensor.dtype.newbyteorder("="))
-    return Entry(name, tensor.shape, dtype, tensor.nbytes, rows, tensor.place)
+    known = rows if is_readable(tensor) else None
+    return Entry(name, tensor.shape, what(tensor), tensor.nbytes, known, tensor.place)
+
+
+def what(value: Any) -> str:
+    """Returns what an array is called by its type, or why only its parts are read."""
+    if isinstance(value, Entry):
+        return value.dtype
+    if isinstance(value, Tensor):
+        return word(value.dtype) + (" without values" if _is_meta(value) else "")
+    return str(value.arguments[0])
+
+
+def is_readable(array: Any) -> bool:
+    """Tells whether an array has values, and of a type that jfl reads."""
+    if isinstance(array, Entry):
+        return array.rows is not None
+    return isinstance(array, Tensor) and is_numeric(array.dtype) and not _is_meta(array)
+
+
+def _is_meta(tensor: Tensor) -> bool:
+    return tensor.storage.location == "meta" and tensor.storage.region is None
 
 
 def walk(value: Any) -> Iterator[tuple[str, str, Tensor]]:
@@ -76,7 +97,7 @@ def walk(value: Any) -> Iterator[tuple[str, str, Tensor]]:
             yield path, exact, item
         elif isinstance(item, dict | list | tuple | Record) and id(item) not in seen:
             seen.add(id(item))
-            inside = [(_joined(path, word), exact + step, part) for word, step, part in _in(item)]
+            inside = [(_joined(path, name), exact + step, part) for name, step, part in _in(item)]
             waiting.extend(reversed(inside))
 
 
@@ -131,13 +152,13 @@ def is_module(value: Any) -> bool:
 
 def module_state(
     module: Record,
-) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Returns the state dict of a module, and the plain attributes of its layers by name.
 
     Raises:
         CheckpointError: it is nested without end.
     """
-    found: list[tuple[str, str, Tensor]] = []
+    found: list[tuple[str, str, Any]] = []
     settings: dict[str, dict[str, Any]] = {}
 
     def visit(item: Record, prefix: str, exact: str, depth: int) -> None:
@@ -150,7 +171,7 @@ def module_state(
         left_out = set(map(str, hidden.items)) if isinstance(hidden, Record) else set()
         for part in ("_parameters", "_buffers"):
             for name, tensor in item.state[part].items():
-                if isinstance(tensor, Tensor) and str(name) not in left_out:
+                if str(name) not in left_out and holds_tensors(tensor):
                     found.append((f"{prefix}{name}", f"{exact}.{part}[{name!r}]", tensor))
         for name, inner in item.state["_modules"].items():
             if is_module(inner):
@@ -160,14 +181,40 @@ def module_state(
     return _state(found, "a module"), settings
 
 
-def state_dict(value: Any) -> Mapping[str, Tensor] | None:
-    """Returns a dict that holds tensors and nothing else, None where it is none."""
-    if isinstance(value, dict) and value and all(isinstance(v, Tensor) for v in value.values()):
-        return _state([(word, step, part) for word, step, part in _in(value)], "a state dict")
-    return None
+def mapping(value: Any) -> dict[Any, Any]:
+    """Returns the entries of a dict or of an object of a class below dict; none of others."""
+    if isinstance(value, Record):
+        return value.entries if not is_module(value) else {}
+    return value if isinstance(value, dict) else {}
 
 
-def _state(found: list[tuple[str, str, Tensor]], what: str) -> dict[str, Tensor]:
+def state_dict(value: Any) -> Mapping[str, Any] | None:
+    """Returns the tensors of a dict of tensors, None where it is none.
+
+    Numbers, words and nothing may stand among them, as `_extra_state` and `version` do, but no
+    other container of tensors: those are parts of something larger.
+    """
+    inside = list(_in(mapping(value)))
+    arrays = [part for part in inside if isinstance(part[2], Tensor) or is_unread(part[2])]
+    others = [item for *_, item in inside if not isinstance(item, Tensor) and not is_unread(item)]
+    if not any(isinstance(array, Tensor) for *_, array in arrays) or any(
+        map(holds_tensors, others)
+    ):
+        return None
+    return _state(arrays, "a state dict")
+
+
+def is_unread(value: Any) -> bool:
+    """Tells whether a value is a tensor of which only parts are read, such as a sparse one."""
+    return isinstance(value, Record) and value.name == UNREAD
+
+
+def holds_tensors(value: Any) -> bool:
+    """Tells whether a tensor is in a value, however deep."""
+    return next(walk(value), None) is not None
+
+
+def _state(found: list[tuple[str, str, Any]], what: str) -> dict[str, Any]:
     names = distinct(what, ((usual, exact) for usual, exact, _ in found))
     return dict(zip(names, (tensor for *_, tensor in found), strict=True))
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from interop.pickles.values import is_extended
 from jfl.errors import CheckpointError, UsageError
-
-_BITS = {"bfloat16": "uint16", "float8_e4m3fn": "uint8", "float8_e5m2": "uint8"}
 
 
 def require(path: Path) -> None:
@@ -37,9 +36,12 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
     state = {}
     for name, array in arrays.items():
-        bits = _BITS.get(str(array.dtype))
+        kind = getattr(torch, str(array.dtype), None)
+        if kind is None:
+            raise CheckpointError(f"{name} holds {array.dtype}, which torch does not have")
+        bits = f"u{array.itemsize}" if is_extended(array.dtype) else None  # as bfloat16
         made = torch.tensor(array.view(bits) if bits else array)
-        state[name] = made.view(getattr(torch, str(array.dtype))) if bits else made
+        state[name] = made.view(kind) if bits else made
     try:
         torch.save(state, path)
     except RuntimeError as error:

@@ -29,16 +29,13 @@ class Archive:
                 infos = archive.infolist()
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
             raise CheckpointError(f"{self.where} is a damaged zip file ({error})") from error
+        self._require_weights(infos)
         self._check(infos)
         roots = {i.filename.split("/")[0] for i in infos if i.filename.endswith("/data.pkl")}
         if len(roots) != 1:
             names = ", ".join(sorted(i.filename for i in infos)[:3])
             raise CheckpointError(f"{self.where} is no file of torch.save; it holds {names}")
         (root,) = roots
-        if any(i.filename.startswith(f"{root}/code/") for i in infos):
-            raise CheckpointError(
-                f"{self.where} is a TorchScript program; save its state_dict() and convert that"
-            )
         self._infos = {i.filename.removeprefix(f"{root}/"): i for i in infos}
 
     def region(self, name: str) -> Region:
@@ -58,6 +55,23 @@ class Archive:
             return None
         region = self.region(name)
         return region.read(0, min(region.length, _LONGEST_TEXT)).decode("latin-1").strip()
+
+    def _require_weights(self, infos: list[zipfile.ZipInfo]) -> None:
+        """Refuses torch's archives of programs, which hold their weights among code."""
+        inner = {info.filename.partition("/")[2] for info in infos}
+        folders = {name.partition("/")[0] for name in inner if "/" in name}
+        if "constants.pkl" in inner or ("code" in folders and "data.pkl" in inner):
+            what, load = "a TorchScript program", f"torch.jit.load({self.where!r})"
+        elif "archive_format" in inner or {"serialized_exported_program.json"} & inner:
+            what, load = "an exported program", f"torch.export.load({self.where!r})"
+        elif ".data" in folders and ".data/extern_modules" in inner:
+            what, load = "a package of torch.package with its code", "your model"
+        else:
+            return
+        raise CheckpointError(
+            f"{self.where} is {what}, not weights alone; where you trust it, save those with "
+            f"torch.save({load}.state_dict(), 'weights.pt') and give weights.pt"
+        )
 
     def _check(self, infos: list[zipfile.ZipInfo]) -> None:
         if len(infos) > _MOST_ENTRIES:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from interop.pickles import listing, names, rebuild
+from interop.pickles import listing, names, tensors
 from interop.pickles.archive import Archive
 from interop.pickles.machine import Machine
 from interop.pickles.regions import File, Region
@@ -91,7 +91,7 @@ class _Zip:
     def _storage(self, key: Any) -> Storage:
         _, kind, name, location, numel = _checked_id(key, 5)
         if name not in self.storages:
-            storage = Storage(rebuild.storage_dtype(kind), name, str(location), numel)
+            storage = Storage(tensors.storage_dtype(kind), name, str(location), numel)
             storage.bind(self.archive.region(f"data/{name}"))
             self.storages[name] = storage
         return _same(self.storages[name], kind, numel)
@@ -135,7 +135,7 @@ class _Legacy:
         if view is not None:
             raise CheckpointError(f"{self.region.where} holds views of storages, as torch 0.3 did")
         if name not in self.storages:
-            dtype = rebuild.storage_dtype(kind)
+            dtype = tensors.storage_dtype(kind)
             self.storages[name] = Storage(dtype, name, str(location), numel)
         return _same(self.storages[name], kind, numel)
 
@@ -149,6 +149,6 @@ def _checked_id(key: Any, size: int) -> tuple[Any, ...]:
 
 
 def _same(storage: Storage, kind: Any, numel: int) -> Storage:
-    if storage.dtype != rebuild.storage_dtype(kind) or storage.numel != numel:
+    if storage.dtype != tensors.storage_dtype(kind) or storage.numel != numel:
         raise ValueError(f"storage {storage.key} is two things at once")
     return storage

@@ -255,11 +255,8 @@ class Machine:
 
     def _do_build(self, _: Any) -> None:
         target, state = self._pop(2)
-        if isinstance(target, Record):
+        if isinstance(target, Record | DType):
             target.build(state)
-        elif isinstance(target, DType):
-            if state[1] in ("<", ">"):
-                target.numpy = target.numpy.newbyteorder(state[1])
         elif isinstance(target, rebuild.Unfilled) and not isinstance(state, dict):
             filled = target.fill(state)
             if filled is not target:  # objects: whoever refers to the array sees none of them

@@ -11,8 +11,25 @@ from collections.abc import Iterable, Sequence
 from interop.pickles.values import DTYPES
 from jfl.errors import SafetyError, UsageError
 
-CLASSES = ("torch.nn", "torch.optim", "torchvision.models", "flcore", "utils.ALA")
-"""Modules whose classes become records unasked."""
+CLASSES = ("torch.nn", "torch.optim", "flcore", "utils.ALA")
+"""Modules whose classes and functions become records unasked."""
+
+LIBRARIES = (
+    "torch.ao.nn", "torch.ao.quantization", "torch.distributions", "torch.utils.data",
+    "torchvision.models", "torchvision.ops", "torchvision.transforms",
+    "torchvision.datasets", "timm.models", "timm.layers", "timm.optim", "timm.scheduler",
+    "transformers.models", "transformers.training_args", "transformers.training_args_seq2seq",
+    "transformers.trainer_utils", "transformers.trainer_pt_utils", "transformers.modeling_utils",
+    "transformers.modeling_outputs", "transformers.activations", "transformers.pytorch_utils",
+    "transformers.configuration_utils", "transformers.generation.configuration_utils",
+    "accelerate.state", "accelerate.utils.dataclasses", "peft.tuners", "peft.peft_model",
+    "peft.utils.peft_types", "omegaconf",
+    *(f"{lightning}.{module}"
+      for lightning in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric",
+                        "lightning_fabric", "lightning_utilities")
+      for module in ("utilities", "callbacks", "core", "strategies")),
+)  # fmt: skip
+"""Modules of which classes become records unasked, but no functions, which may do anything."""
 
 STORAGES = {
     f"{kind}Storage": dtype
@@ -20,7 +37,8 @@ STORAGES = {
         "Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16",
         "Long": "int64", "Int": "int32", "Short": "int16", "Char": "int8", "Byte": "uint8",
         "Bool": "bool", "ComplexFloat": "complex64", "ComplexDouble": "complex128",
-        "Untyped": "uint8", "_Untyped": "uint8",
+        "QInt8": "qint8", "QUInt8": "quint8", "QInt32": "qint32", "QUInt4x2": "quint4x2",
+        "QUInt2x4": "quint2x4", "Untyped": "uint8", "_Untyped": "uint8",
     }.items()
 }  # fmt: skip
 """Torch's storage classes and what they hold."""
@@ -32,10 +50,13 @@ DATA = {
     "builtins.list", "builtins.dict", "builtins.tuple", "builtins.object", "builtins.int",
     "builtins.float", "builtins.bool", "builtins.str", "builtins.bytes",
     "copyreg._reconstructor", "copyreg.__newobj__",
-    "torch.Size", "torch.Tensor", "torch.storage._load_from_bytes",
+    "functools.partial", "torch.Size", "torch.Tensor", "torch.storage._load_from_bytes",
     *(f"torch._utils._rebuild_{what}" for what in (
-        "tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state",
+        "tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state", "qtensor",
+        "sparse_tensor", "sparse_csr_tensor", "nested_tensor", "meta_tensor_no_storage",
+        "device_tensor_from_numpy", "device_tensor_from_cpu_tensor", "xla_tensor",
     )),
+    "torch.torch_version.TorchVersion", "torch.serialization._get_layout",
     "torch._tensor._rebuild_from_type_v2",
     *(f"torch.{name}" for name in DTYPES),
     *(f"{module}.{name}" for module in ("torch", "torch.cuda") for name in STORAGES),
@@ -45,10 +66,15 @@ DATA = {
     )),
     "numpy.ndarray", "numpy.dtype",
     *(f"numpy.{name}" for name in (
-        "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16",
-        "uint32", "uint64", "bool_", "complex64", "complex128",
+        "float16", "float32", "float64", "longdouble", "int8", "int16", "int32", "int64",
+        "longlong", "uint8", "uint16", "uint32", "uint64", "ulonglong", "bool", "bool_",
+        "complex64", "complex128", "clongdouble", "str_", "bytes_", "datetime64", "timedelta64",
+        "void",
     )),
-    "ml_dtypes.bfloat16", "ml_dtypes.float8_e4m3fn", "ml_dtypes.float8_e5m2",
+    *(f"ml_dtypes.{name}" for name in (
+        "bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz",
+        "float8_e8m0fnu",
+    )),
 }  # fmt: skip
 """Names `rebuild` has a maker for, or that stand for a type of data."""
 
@@ -57,6 +83,9 @@ OPAQUE = {
     "datetime.timedelta", "datetime.timezone", "decimal.Decimal", "fractions.Fraction",
     "uuid.UUID", "random.Random", "torch.device", "torch.Generator", "torch._C.Generator",
     "torch.strided", "torch.contiguous_format", "torch.preserve_format", "torch.channels_last",
+    "torch.per_tensor_affine", "torch.per_channel_affine", "torch.per_tensor_symmetric",
+    "torch.per_channel_symmetric", "torch.per_channel_affine_float_qparams",
+    "torch._C._nn.gelu", "typing.Any",
     *(f"pathlib.{pure}{kind}" for pure in ("", "Pure") for kind in (
         "Path", "PosixPath", "WindowsPath",
     )),
@@ -70,8 +99,6 @@ OPAQUE = {
         "bit_generator.__pyx_unpickle_SeedSequence",
     )),
     "torch.cuda.amp.grad_scaler.GradScaler", "torch.amp.grad_scaler.GradScaler",
-    "torch.utils.data.dataset.TensorDataset", "torch.utils.data.dataset.Subset",
-    "torch.utils.data.dataloader.DataLoader",
 }  # fmt: skip
 """Names that become records: what they hold is shown, nothing of jfl needs it."""
 
@@ -91,11 +118,13 @@ _STRICT = {
     "check_output", "spawn", "loads",
 }  # fmt: skip
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg", "UserDict": "collections"}
+_OF_PYTHON_2 = {"xrange": "range", "unicode": "str", "long": "int"}
 
 
 def dotted(module: str, name: str) -> str:
     """Returns one name for a module and what it holds, with Python 2's modules renamed."""
-    return f"{_RENAMED.get(module, module)}.{name}"
+    renamed = _RENAMED.get(module, module)
+    return f"{renamed}.{_OF_PYTHON_2.get(name, name) if renamed == 'builtins' else name}"
 
 
 def check_prefixes(prefixes: Sequence[str]) -> None:
@@ -111,7 +140,8 @@ def check_prefixes(prefixes: Sequence[str]) -> None:
             raise UsageError(
                 f"--classes {prefix} is no name of a package; give one such as mini_fl"
             )
-        if _known(words[0]) or set(words) & _STRICT:
+        harmless = words[0] != "torch" and any(_below(known, [prefix]) for known in LIBRARIES)
+        if (_known(words[0]) and not harmless) or set(words) & _STRICT:
             raise SafetyError(
                 f"--classes {prefix} names a module that files have been known to attack with; "
                 "give only packages of the program that wrote the file"
@@ -122,8 +152,13 @@ def is_class(name: str, prefixes: Sequence[str]) -> bool:
     """Tells whether a name becomes a record, by the lists and the prefixes."""
     if name in OPAQUE:
         return True
-    below = any(name.startswith(f"{prefix}.") for prefix in (*CLASSES, *prefixes))
+    named_as_class = name.rpartition(".")[2].lstrip("_")[:1].isupper()
+    below = _below(name, (*CLASSES, *prefixes)) or (named_as_class and _below(name, LIBRARIES))
     return below and not _attacks(name)
+
+
+def _below(name: str, modules: Iterable[str]) -> bool:
+    return any(name.startswith(f"{module}.") for module in modules)
 
 
 def verdict(name: str, prefixes: Sequence[str]) -> str:

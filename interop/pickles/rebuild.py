@@ -5,18 +5,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
-from interop.pickles.names import STORAGES
+from interop.pickles import tensors
 from interop.pickles.regions import Inline, Latin, Region, Text
 from interop.pickles.values import DTYPES, DType, Name, Record, Storage, Tensor, packed
+from jfl.errors import SafetyError
 
-_DTYPES_OF_NUMPY = {
-    "bfloat16": np.dtype(ml_dtypes.bfloat16),
-    "float8_e4m3fn": np.dtype(ml_dtypes.float8_e4m3fn),
-    "float8_e5m2": np.dtype(ml_dtypes.float8_e5m2),
-}
 _KIND = re.compile(r"[<>=|]?[A-Za-z?][A-Za-z0-9_]{0,15}(\[[0-9a-z]{1,8}\])?")
 
 
@@ -47,60 +42,8 @@ def make(name: str, arguments: tuple[Any, ...], nested: Callable[[Region], Any])
         (content,) = arguments
         return nested(_region(content))
     if name.startswith("torch._utils.") or name == "torch._tensor._rebuild_from_type_v2":
-        return _TORCH[name.rsplit(".", 1)[1]](*arguments)
+        return tensors.MAKERS[name.rsplit(".", 1)[1]](*arguments)
     raise ValueError(f"a call of {name}")
-
-
-def storage_dtype(name: Any) -> np.dtype:
-    """Returns what a storage class of torch holds.
-
-    Raises:
-        ValueError: it is no storage class.
-    """
-    word = str(name).rsplit(".", 1)[-1] if isinstance(name, Name) else ""
-    if word not in STORAGES:
-        raise ValueError(f"{name!s:.60} where a storage class should be")
-    return DTYPES[STORAGES[word]]
-
-
-def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
-    if not isinstance(storage, Storage):
-        raise ValueError("a tensor without storage")
-    return Tensor(storage, offset, tuple(size), tuple(stride))
-
-
-def _tensor_v3(
-    storage: Any, offset: Any, size: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Any, *_: Any
-) -> Tensor:
-    if not isinstance(storage, Storage) or not isinstance(dtype, Name):
-        raise ValueError("a tensor without storage")
-    kind = DTYPES[dtype.removeprefix("torch.")]
-    return Tensor(storage, offset, tuple(size), tuple(stride), kind)
-
-
-def _parameter(data: Any, *_: Any) -> Tensor:
-    if not isinstance(data, Tensor):
-        raise ValueError("a parameter without tensor")
-    made = Tensor(data.storage, data.offset, data.shape, data.strides, data.dtype)
-    made.parameter = True
-    return made
-
-
-def _from_type(function: Any, _kind: Any, arguments: Any, _state: Any) -> Any:
-    words = str(function).rsplit(".", 1)
-    if not isinstance(function, Name) or words[0] != "torch._utils" or words[1] not in _TORCH:
-        raise ValueError(f"a tensor made by {function!s:.60}")
-    return _TORCH[words[1]](*arguments)
-
-
-_TORCH: dict[str, Callable[..., Any]] = {
-    "_rebuild_tensor": _tensor,
-    "_rebuild_tensor_v2": _tensor,
-    "_rebuild_tensor_v3": _tensor_v3,
-    "_rebuild_parameter": _parameter,
-    "_rebuild_parameter_with_state": _parameter,
-    "_rebuild_from_type_v2": _from_type,
-}
 
 
 def _mapping(items: Any = ()) -> dict[Any, Any]:
@@ -158,10 +101,11 @@ def _bytes(content: Any = b"", *_: Any) -> Any:
 def _dtype(kind: Any, *_: Any) -> DType:
     if isinstance(kind, Name):
         word = kind.rsplit(".", 1)[-1]
-        made = _DTYPES_OF_NUMPY.get(word) or np.dtype(_kind(word.rstrip("_")))
+        extended = kind.startswith("ml_dtypes.")
+        made = DTYPES[word] if extended else np.dtype(_kind(word.rstrip("_")))
     else:
         made = np.dtype(_kind(str(kind)))
-    if made.kind not in "buifcOSUMmV" or (made.kind == "V" and made not in DTYPES.values()):
+    if made.kind not in "buifcOSUMmV":
         raise ValueError(f"an array of {made}")
     return DType(made)
 
@@ -180,6 +124,8 @@ def _array(made: Any, shape: Any, dtype: Any, fortran: Any, content: Any) -> Any
         record = Record("numpy.ndarray")
         record.items = list(content) if isinstance(content, list) else [content]
         return record
+    if dtype.numpy.hasobject or not dtype.numpy.itemsize:
+        raise ValueError(f"an array of {dtype.numpy}")
     region = _region(content)
     storage = Storage(dtype.numpy, "array", "cpu", region.length // dtype.numpy.itemsize)
     storage.bind(region)
@@ -198,7 +144,7 @@ def _region(content: Any) -> Region:
 
 
 def _scalar(dtype: Any, content: Any = b"") -> Any:
-    if not isinstance(dtype, DType) or dtype.numpy.kind == "O":
+    if not isinstance(dtype, DType) or dtype.numpy.hasobject:
         raise ValueError("a number without dtype")
     return np.frombuffer(_bytes(content), dtype.numpy)[0].item()
 
@@ -217,6 +163,23 @@ def _namespace(**values: Any) -> Record:
     made = Record("argparse.Namespace")
     made.state = values
     return made
+
+
+def _text(content: Any = "") -> str:
+    if type(content) is not str:
+        raise ValueError("a text of something else")
+    return content
+
+
+def _partial(function: Any, *_: Any) -> Record:
+    """Makes what a network keeps to build its layers with; of anything but a class it is an attack.
+
+    Raises:
+        SafetyError: it is.
+    """
+    if not isinstance(function, Name):
+        raise SafetyError("the file names functools.partial of what is no class; refused")
+    return Record("functools.partial", (function,))
 
 
 def _number(kind: type) -> Callable[..., Any]:
@@ -246,6 +209,10 @@ _MAKERS: dict[str, Callable[..., Any]] = {
     "types.SimpleNamespace": _namespace,
     "copyreg._reconstructor": _reconstructor,
     "_codecs.encode": _encode,
+    "functools.partial": _partial,
+    "torch.torch_version.TorchVersion": _text,
+    "torch.serialization._get_layout": _text,
+    "numpy.str_": _text,
     "torch.Size": lambda items=(): tuple(_collection("Size")(items).items),
     "numpy.dtype": _dtype,
     **{

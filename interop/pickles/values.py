@@ -16,14 +16,39 @@ DTYPES: dict[str, np.dtype] = {
         "half": "<f2", "bfloat16": ml_dtypes.bfloat16, "int64": "<i8", "long": "<i8",
         "int32": "<i4", "int": "<i4", "int16": "<i2", "short": "<i2", "int8": "i1", "uint8": "u1",
         "uint16": "<u2", "uint32": "<u4", "uint64": "<u8", "bool": "?", "complex64": "<c8",
-        "complex128": "<c16", "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
-        "float8_e5m2": ml_dtypes.float8_e5m2,
+        "complex128": "<c16", "cfloat": "<c8", "cdouble": "<c16",
+        "float8_e4m3fn": ml_dtypes.float8_e4m3fn, "float8_e5m2": ml_dtypes.float8_e5m2,
+        "float8_e4m3fnuz": ml_dtypes.float8_e4m3fnuz, "float8_e5m2fnuz": ml_dtypes.float8_e5m2fnuz,
+        "float8_e8m0fnu": ml_dtypes.float8_e8m0fnu,
+    }.items()
+} | {
+    name: np.dtype(f"V{size}", metadata={"torch": name})  # pyright: ignore[reportCallIssue]
+    for name, size in {
+        "complex32": 4, "chalf": 4, "qint8": 1, "quint8": 1, "qint32": 4, "quint4x2": 1,
+        "quint2x4": 1, "float4_e2m1fn_x2": 1, "bits8": 1, "bits16": 2, "bits1x8": 1, "bits2x4": 1,
+        "bits4x2": 1, **{f"{sign}int{bits}": 1 for sign in ("", "u") for bits in range(1, 8)},
     }.items()
 }  # fmt: skip
-"""NumPy's type for each name of a torch type."""
+_PACKED = {"quint4x2": 2, "quint2x4": 4}  # numbers in one element of their storage
+"""NumPy's type for each name of a torch type; bytes with torch's name where NumPy has none."""
 
 _MOST_AXES = 32
 _MOST_ELEMENTS = 1 << 56
+
+
+def word(dtype: np.dtype) -> str:
+    """Returns what a type of numbers is called: by NumPy, or by torch where that has more."""
+    return (dtype.metadata or {}).get("torch") or str(dtype.newbyteorder("="))
+
+
+def is_numeric(dtype: np.dtype) -> bool:
+    """Tells whether arrays of a type hold numbers jfl can compute with: no words, dates, bits."""
+    return dtype.kind in "biufc" or is_extended(dtype)
+
+
+def is_extended(dtype: np.dtype) -> bool:
+    """Tells whether a type is one of ml_dtypes, such as bfloat16."""
+    return dtype.type.__module__ == ml_dtypes.bfloat16.__module__
 
 
 class Name(str):
@@ -60,6 +85,29 @@ class DType:
 
     def __init__(self, numpy: np.dtype) -> None:
         self.numpy = numpy
+
+    def build(self, state: tuple[Any, ...]) -> None:
+        """Takes what NumPy says beside the name: byte order, fields, unit of dates, inner arrays.
+
+        Raises:
+            ValueError: it makes no sense.
+        """
+        _, order, inner, names, fields, size, *_ = state
+        if names is not None:
+            parts = [fields[name] for name in names]
+            if any(not isinstance(part[0], DType) for part in parts):
+                raise ValueError("a field without dtype")
+            layout = {"names": list(map(str, names)), "formats": [p[0].numpy for p in parts],
+                      "offsets": [p[1] for p in parts], "itemsize": size}  # fmt: skip
+            self.numpy = np.dtype(layout)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        elif inner is not None:
+            self.numpy = np.dtype((inner[0].numpy, tuple(inner[1])))
+        elif self.numpy.kind in "mM" and len(state) > 8:
+            unit, count = state[8][1][:2]
+            unit = unit.decode() if isinstance(unit, bytes) else unit
+            self.numpy = np.dtype(f"{order}{self.numpy.kind}8[{int(count)}{unit}]")
+        elif order in ("<", ">"):
+            self.numpy = self.numpy.newbyteorder(order)
 
 
 class Storage:
@@ -114,6 +162,7 @@ class Tensor:
         if len(shape) > _MOST_AXES or math.prod(max(n, 1) for n in shape) >= _MOST_ELEMENTS:
             raise SafetyError(f"a tensor has {len(shape)} axes, or more elements than memory can")
         held = storage.numel * storage.dtype.itemsize // self.dtype.itemsize
+        held *= _PACKED.get(word(self.dtype), 1)
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
         if math.prod(shape) and last >= held:
             raise SafetyError(
@@ -124,22 +173,13 @@ class Tensor:
     @property
     def nbytes(self) -> int:
         """Bytes of its values."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        numbers = math.prod(self.shape) * self.dtype.itemsize
+        return -(-numbers // _PACKED.get(word(self.dtype), 1))
 
     @property
     def place(self) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
         """What two tensors share that are one: storage, offset, shape, strides."""
         return id(self.storage), self.offset, self.shape, self.strides
-
-    @property
-    def contiguous(self) -> bool:
-        """Whether its values lie in the file one after another."""
-        expected = 1
-        for n, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
-            if n != 1 and stride != expected:
-                return False
-            expected *= n
-        return True
 
     def read(self) -> np.ndarray:
         """Returns the values, in an array of their own.
@@ -148,6 +188,10 @@ class Tensor:
             CheckpointError: the file ends before them.
             SafetyError: it is a small storage repeated to a size the file does not have.
         """
+        if not is_numeric(self.dtype):
+            raise CheckpointError(
+                f"the file holds an array of {word(self.dtype)}, which jfl only lists"
+            )
         region, itemsize = self.storage.region, self.dtype.itemsize
         if math.prod(self.shape) == 0:
             return np.empty(self.shape, self.dtype)
@@ -159,11 +203,10 @@ class Tensor:
             )
         last = sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
         content = region.read(self.offset * itemsize, (last + 1) * itemsize)
-        flat = np.frombuffer(content, self.dtype)
-        if self.contiguous:
-            return flat.reshape(self.shape)
         steps = tuple(s * itemsize for s in self.strides)
-        return np.ascontiguousarray(np.lib.stride_tricks.as_strided(flat, self.shape, steps))
+        array = np.ndarray(self.shape, self.dtype, content, 0, steps)
+        array = array.astype(self.dtype.newbyteorder("="), copy=False)
+        return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
 def packed(shape: tuple[int, ...], fortran: bool = False) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ Examples:
   jfl convert best_snapshot.pkl models --format safetensors
   jfl convert outputs/tiny_fomo/2026-01-31-1 client7.safetensors --client 7
   jfl convert model.pth model.npz
+  jfl convert aph_head_Cifar10_pr_0.2.pkl outputs/old --as-heads aph
 """,
 )
 @click.argument("source", metavar="SRC")
@@ -32,6 +33,9 @@ Examples:
 @click.option(
     "--model", metavar="NAME", help="cnn, mlp or resnet18, where the weights could be two of them."
 )
+@click.option(
+    "--key", metavar="PATH", help="Which model of a file that holds several, such as ema."
+)
 @click.option("--client", type=int, metavar="N", help="Only this client's model.")
 @click.option(
     "--round", "which", default="last", show_default=True, metavar="N|best|last",
@@ -40,6 +44,10 @@ Examples:
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), help="Format of the files in a folder DST."
 )
+@click.option(
+    "--as-heads", "method", metavar="NAME", help="Give the run DST the heads in SRC: aph, loraph."
+)
+@click.option("--name", metavar="NAME", help="What to call the heads; default: as the method.")
 @click.option("--names", metavar="SCHEME", help="Names torch gets: pfllib, plain, torchvision, ...")
 @click.option(
     "--classes", default="", metavar="A,B",
@@ -54,7 +62,8 @@ def convert(source: str, destination: str | None, **flags: Any) -> None:
     """Convert models and snapshots.
 
     DST is a file (.safetensors, .npz, .pt, .pth, .bin), a folder for one file a client (--format),
-    or the name of a new run. Pickles are read as data: nothing in a file is imported or executed.
+    the name of a new run, or with --as-heads a run there is. Pickles are read as data: nothing in a
+    file is imported or executed.
     """
     from jfl.report.screen import Screen
 
@@ -64,7 +73,7 @@ def convert(source: str, destination: str | None, **flags: Any) -> None:
     prefixes = tuple(word for word in flags["classes"].split(",") if word)
     wanted = converter.Wanted(
         data=flags["data"], model=flags["model"], device=flags["device"] or "cpu",
-        changes=flags["changes"], classes=prefixes,
+        changes=flags["changes"], classes=prefixes, key=flags["key"],
     )  # fmt: skip
     if flags["list_globals"]:
         found = converter.names(Path(source), wanted)
@@ -75,6 +84,21 @@ def convert(source: str, destination: str | None, **flags: Any) -> None:
         return
     if destination is None:
         raise click.UsageError("DST is missing: a file such as model.safetensors, or a new run")
+    if flags["method"] is None and flags["name"] is not None:
+        raise click.UsageError("--name is what heads are called; it goes with --as-heads")
+    if flags["method"] is not None:
+        given = {"--model": "model", "--client": "client", "--format": "form", "--names": "names"}
+        other = next((option for option, flag in given.items() if flags[flag] is not None), None)
+        if other:
+            raise click.UsageError(f"{other} does not go with --as-heads")
+        result = importlib.import_module("interop.to_heads").run(
+            Path(source), Path(destination), wanted, flags["method"],
+            name=flags["name"], which=flags["which"], dry=flags["dry_run"],
+        )  # fmt: skip
+        _say_heads(screen, result, Path(destination), dry=flags["dry_run"])
+        if flags["as_json"]:
+            answer(result)
+        return
     result = converter.run(
         Path(source), Path(destination), wanted,
         client=flags["client"], which=flags["which"], scheme=flags["names"],
@@ -83,6 +107,18 @@ def convert(source: str, destination: str | None, **flags: Any) -> None:
     _say(screen, result, dry=flags["dry_run"])
     if flags["as_json"]:
         answer(result)
+
+
+def _say_heads(screen: Any, result: dict[str, Any], run: Path, *, dry: bool) -> None:
+    for note in result["notes"]:
+        screen.say(f"note: {note}")
+    what = f"{result['members']} {result['method']} heads of each of {result['clients']} clients"
+    if dry:
+        screen.say(f"would write {what}, {result['bytes']:,} bytes; nothing was written")
+        return
+    place = Path(result["destination"])
+    screen.say(f"{place}: {what}, round {result['round']}; read back and equal")
+    screen.say(f"next: jfl eval {run} --heads {place.name}")
 
 
 def _say(screen: Any, result: dict[str, Any], *, dry: bool) -> None:

@@ -73,10 +73,11 @@ class Config(Section):
 
 
 class OwnData(Config):
-    """Settings of data that the digits cannot stand in for."""
+    """Settings of data that the digits cannot stand in for: where absent, a run stops.
 
-    on_missing: Literal["error"] = "error"
-    """Stop where the data are absent; there is nothing else to do."""
+    `on_missing` is taken as everywhere, so that one config serves several data sets.
+    """
+
     embedded: Literal[False] = False
     """Never true for these data."""
 
@@ -136,6 +137,12 @@ class Absent(DataError):
 def available(config: Config) -> bool:
     """Tells whether the data are there, without reading them."""
     return plugins.load("data", config.name).find(config) is not None
+
+
+def needs_stand_in(config: Config) -> bool:
+    """Tells whether digits must stand in: the data are absent, and config and kind allow it."""
+    allowed = config.on_missing == "embedded" and not isinstance(config, OwnData)
+    return allowed and not available(config)
 
 
 def load(config: Config, seed: int) -> Dataset:

@@ -6,6 +6,7 @@ Source: Maas et al., "Learning word vectors for sentiment analysis", 2011.
 """
 
 import csv
+import io
 import re
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from jfl import texts
 from jfl.datasets import base
 from jfl.errors import DataError
 from jfl.sources import archives, tables, text
@@ -107,11 +109,13 @@ def _folders(place: Path) -> list[tuple[str, int]]:
 def _csv(place: Path) -> list[tuple[str, int]]:
     reviews = []
     try:
-        with open(place, encoding="utf-8-sig", newline="") as file:
-            reviews.extend(
-                (row["review"], _CLASSES[row["sentiment"].strip().lower()])
-                for row in csv.DictReader(file)
-            )
+        content = texts.decode(place.read_bytes())
+        head = content.partition("\n")[0]
+        between = max(",;\t", key=head.count)  # spreadsheets write what their language has
+        reviews.extend(
+            (row["review"], _CLASSES[row["sentiment"].strip().lower()])
+            for row in csv.DictReader(io.StringIO(content, newline=""), delimiter=between)
+        )
     except (OSError, KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"{place}, sample {len(reviews) + 1}: it must hold columns review and sentiment "

@@ -1,8 +1,9 @@
 """A folder PFLlib generated: config.json, train/0.npz ..., test/0.npz ...; its clients as they are.
 
 Where no partition is named it is `natural`: every client has its own samples, with PFLlib's test
-part; any other deals all samples anew. Images stay the floats of the files, as [H, W, C]; letters
-and words stay numbers. Where config.json lacks, files and labels are counted.
+part, and one with an empty part is left out; any other deals all samples anew. Images stay the
+floats of the files, as [H, W, C]; letters and words stay numbers. Where config.json lacks, files
+and labels are counted.
 The files are pickles inside npz; they are read as data and never executed.
 Source: PFLlib, dataset/utils/dataset_utils.py.
 """
@@ -16,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int, Int32, Shaped
 
+from jfl import texts
 from jfl.datasets import base
 from jfl.errors import DataError
 from jfl.sources import archives, pickles, pictures
@@ -63,14 +65,15 @@ def load(config: base.Config) -> base.Dataset:
             y.append(labels)
             owner.append(np.full(len(labels), client, np.int32))
             held_out.append(np.full(len(labels), part == "test"))
-    shapes = {(samples.shape[1:], str(samples.dtype)) for samples in x}
+    some = [samples for samples in x if len(samples)] or x
+    shapes = {(samples.shape[1:], str(samples.dtype)) for samples in some}
     if len(shapes) > 1:
         listed = ", ".join(f"{list(shape)} {dtype}" for shape, dtype in sorted(shapes))
         raise DataError(f"{folder} holds samples of different shapes: {listed}")
     together = np.concatenate(y)
     return base.Dataset(
         name=folder.resolve().name,
-        x=np.concatenate(x),
+        x=np.concatenate(some),
         y=together,
         num_classes=int(together.max(initial=0)) + 1 if classes is None else classes,
         licence="that of the data PFLlib was given",
@@ -87,7 +90,7 @@ def _numbers(folder: Path) -> tuple[int, int | None]:
         numbers = {p.stem for p in (folder / "train").glob("*.npz") if p.stem.isdecimal()}
         return max(map(int, numbers)) + 1, None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(texts.read(path))
         counts = {"num_clients": content["num_clients"]}
         if "num_classes" in content:  # older generators did not write it
             counts["num_classes"] = content["num_classes"]
@@ -107,6 +110,8 @@ def _client(
     content = archives.read(path, [["data.npy"]], _LIMIT)["data.npy"]
     value = pickles.read(_pickled(content, path), str(path))
     named = pickles.named(value) if isinstance(value, dict) else {}
+    if all(_is_empty(named.get(name)) for name in ("x", "y")):
+        return np.zeros((0, 1), np.float32), np.zeros(0, np.int32)
     x, y = _array(named.get("x"), path), _labels(named.get("y"))
     if y is None or y.shape != x.shape[:1]:
         raise DataError(f"{path} holds no y with one class for each of the {len(x)} samples")
@@ -170,9 +175,21 @@ def _labels(y: Any) -> Int[np.ndarray, " n"] | None:
     """Returns y as an array of whole numbers, None where it is none."""
     if isinstance(y, list) and y and all(isinstance(label, int | np.integer) for label in y):
         y = np.array([int(label) for label in y])
-    if isinstance(y, np.ndarray) and y.ndim == 1 and y.dtype.kind in "iu":
-        return y
-    return None
+    if not isinstance(y, np.ndarray) or y.ndim != 1:
+        return None
+    whole = y.dtype.kind in "iub" or (y.dtype.kind == "f" and _is_whole(y))
+    return y.astype(np.int64) if whole else None  # as PFLlib makes of any y
+
+
+def _is_whole(y: np.ndarray) -> bool:
+    return bool((np.abs(y) < _MOST).all() and (y == np.rint(y)).all())
+
+
+def _is_empty(value: Any) -> bool:
+    """Tells whether a part has no samples; np.array([]) forgets what shape they would have."""
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0 and len(value) == 0
+    return isinstance(value, list) and not value
 
 
 def _pickled(content: bytes, path: Path) -> bytes:

@@ -193,7 +193,8 @@ class HeadsFolder:
 
 def names(run: Path) -> list[str]:
     """Returns the sets of heads a run has, sorted."""
-    return sorted(path.parent.name for path in (run / "heads").glob(f"*/{FILE}"))
+    found = (path.parent.name for path in (run / "heads").glob(f"*/{FILE}"))
+    return sorted(name for name in found if not name.startswith("."))  # which is being written
 
 
 def _flat(about: About) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int
 
+from jfl import texts
 from jfl.errors import DataError, UsageError
 from jfl.partition import base
 
@@ -39,7 +40,7 @@ def recall(
     path = Path(os.path.expanduser(config.path))
     path = path / "partition.json" if path.is_dir() else path
     try:
-        partition = base.Partition.from_json(path.read_text(encoding="utf-8"))
+        partition = base.Partition.from_json(texts.read(path))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"partition.path={config.path} cannot be read ({error})") from error
     except DataError as error:

@@ -12,6 +12,8 @@ from jaxtyping import Int
 from jfl.errors import UsageError
 from jfl.partition import base
 
+_NAMED = 20  # clients a message names
+
 
 class Config(base.Config):
     """Given clients have no settings of their own; those below `min_samples` are left out."""
@@ -38,17 +40,24 @@ def recall(
         )
     known = [np.flatnonzero(given.owner == client) for client in range(given.owner.max() + 1)]
     able = [client for client, rows in enumerate(known) if _enough(rows, config, given)]
+    lacking = sorted(set(range(len(known))) - set(able))
+    if not able:
+        raise UsageError(
+            f"none of the {len(known)} clients the data know has enough samples to train, validate "
+            "and test on; take another partition, such as partition=iid, which deals them anew"
+        )
     if num_clients > len(able):
         raise UsageError(
             f"clients={num_clients}, but the data know {len(known)} clients, {len(able)} of them "
-            f"with enough samples to train, validate and test on; set clients={len(able)}"
+            f"with enough samples to train, validate and test on{_named(lacking)}; "
+            f"set clients={len(able)}"
         )
     chosen = np.sort(rng.choice(able, num_clients, replace=False))
     notes = (f"the {num_clients} clients are those the data come with",)
     if num_clients < len(known):
         notes = (
             f"{num_clients} of the {len(known)} clients the data know take part, drawn with the "
-            f"seed; {len(known) - len(able)} had too few samples",
+            f"seed; {len(lacking)} had too few samples{_named(lacking)}",
         )
     owners = [known[client] for client in chosen]
     if given.held_out is None:
@@ -56,6 +65,12 @@ def recall(
     parts = [_cut(rows, config, given.held_out) for rows in owners]
     train, valid, test = (list(part) for part in zip(*parts, strict=True))
     return base.Partition(train, valid, test, notes)
+
+
+def _named(clients: list[int]) -> str:
+    """Returns which clients of the data those are, in brackets."""
+    shown = ", ".join(map(str, clients[:_NAMED])) + (", ..." if len(clients) > _NAMED else "")
+    return f" (without {shown})" if clients else ""
 
 
 def _enough(rows: Int[np.ndarray, " rows"], config: Config, given: base.Given) -> bool:

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 from jfl import config, plugins
+from jfl import experiment as experiments
 from jfl.datasets import base, digits, fashion_mnist, tiny_imagenet
-from jfl.errors import UsageError
+from jfl.errors import DataError, UsageError
 
 
 def test_digits_are_the_real_ones():
@@ -35,10 +36,23 @@ def test_stand_in_has_the_shape_of_what_it_stands_for_and_says_so(module):
 
 
 @pytest.mark.parametrize("name", ["digits", "npz"])
-@pytest.mark.parametrize("setting", [{"embedded": True}, {"on_missing": "embedded"}])
-def test_nothing_stands_in_for_digits_or_own_files(name, setting):
-    with pytest.raises(UsageError, match=next(iter(setting))):
-        config.check(plugins.load("data", name).Config, setting)
+def test_nothing_stands_in_for_digits_or_own_files(name):
+    with pytest.raises(UsageError, match="embedded"):
+        config.check(plugins.load("data", name).Config, {"embedded": True})
+
+
+@pytest.mark.parametrize("name", plugins.names("data"))
+def test_every_data_set_takes_on_missing_and_own_data_stop_all_the_same(name):
+    words = ["model=mlp", f"data.name={name}", "data.on_missing=embedded", "partition=iid"]
+    words += ["data.dir=absent/folder"] if name != "digits" else []
+    words += ["data.builder=tiny"] if name == "tfds" else []
+    data = experiments.load([], [*words, "algorithm.name=local"]).data
+
+    assert data.on_missing == "embedded"
+    assert data.embedded == (not isinstance(data, base.OwnData))
+    if isinstance(data, base.OwnData) and name != "digits":
+        with pytest.raises(DataError, match="absent/folder"):
+            base.load(data, seed=0)
 
 
 def test_limit_takes_a_seeded_sample_in_stored_order():

@@ -11,7 +11,7 @@ from jfl import config as configs
 from jfl import experiment, federation
 from jfl.datasets import base
 from jfl.datasets.pfllib import Config
-from jfl.errors import DataError, SafetyError
+from jfl.errors import DataError, SafetyError, UsageError
 from jfl.partition import base as partitions
 from jfl.partition import natural
 
@@ -118,7 +118,8 @@ def test_a_class_that_would_execute_is_refused(clients, tmp_path):
         ("y", np.array([0, 1, 2, 5]), "holds the label 5; labels must be 0 to 4"),
         ("y", np.array([0, 1, 2, -1]), "holds the label -1"),
         ("y", np.zeros(3, np.int64), "one class for each of the 4 samples"),
-        ("y", np.zeros(4), "one class for each"),
+        ("y", np.full(4, 0.5), "one class for each"),
+        ("y", np.full(4, np.nan), "one class for each"),
     ],
 )
 def test_wrong_arrays(clients, tmp_path, key, value, expected):
@@ -167,3 +168,55 @@ def test_any_damage_is_an_error_or_other_data(clients, tmp_path, position, value
         base.load(
             configs.check(Config, {"name": "pfllib", "dir": str(tmp_path), "cache": False}), 0
         )
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("nothing", [np.array([]), np.zeros((0, 3, 8, 9), np.float32), []])
+def test_a_client_with_an_empty_part_is_left_out_and_named(clients, tmp_path, part, nothing):
+    clients[part][1] = {"x": nothing, "y": np.array([])}
+    write(tmp_path, clients)
+    dataset = base.load(Config(dir=str(tmp_path)), seed=0)
+    known = partitions.Given(dataset.owner, dataset.held_out)
+    partition = partitions.partition(dataset.y, 2, natural.Config(), 0, known)
+
+    assert np.unique(dataset.owner).tolist() == [0, 1, 2]
+    assert [len(rows) for rows in partition.test] == [4, 3]
+    assert partition.notes == (
+        "2 of the 3 clients the data know take part, drawn with the seed; 1 had too few samples "
+        "(without 1)",
+    )
+    with pytest.raises(UsageError, match=r"2 of them with enough .* \(without 1\); set clients=2"):
+        partitions.partition(dataset.y, 3, natural.Config(), 0, known)
+
+
+def test_a_folder_without_any_test_part_says_what_else_there_is(clients, tmp_path):
+    clients["test"] = [{"x": np.array([]), "y": np.array([])}] * 3
+    write(tmp_path, clients)
+    dataset = base.load(Config(dir=str(tmp_path)), seed=0)
+    known = partitions.Given(dataset.owner, dataset.held_out)
+
+    with pytest.raises(UsageError, match=r"none of the 3 clients .* partition=iid"):
+        partitions.partition(dataset.y, 2, natural.Config(), 0, known)
+    clients["train"] = clients["test"]
+    write(tmp_path, clients)
+    with pytest.raises(DataError, match="not empty"):
+        base.load(Config(dir=str(tmp_path)), seed=0)
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", "?", "u1"])
+def test_labels_may_be_whole_numbers_of_any_type(clients, tmp_path, kind):
+    for content in clients["train"] + clients["test"]:
+        content["y"] = (content["y"] % 2).astype(kind)
+    write(tmp_path, clients)
+    dataset = base.load(Config(dir=str(tmp_path)), seed=0)
+
+    assert dataset.y[: len(clients["train"][0]["y"])].tolist() == clients["train"][0]["y"].tolist()
+
+
+def test_a_config_of_any_editor(clients, tmp_path):
+    write(tmp_path, clients)
+    path = tmp_path / "config.json"
+    text = path.read_text()
+    for encoding in ("utf-8-sig", "utf-16", "utf-32"):
+        path.write_text(text, encoding=encoding)
+        assert base.load(Config(dir=str(tmp_path), cache=False), seed=0).num_classes == 5

@@ -92,6 +92,24 @@ def test_every_form_gives_the_same_samples(form, tmp_path):
     assert (dataset.num_classes, dataset.title) == (2, "IMDB reviews")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("between", ",;\t")
+def test_tables_of_any_editor(encoding, between, tmp_path):
+    write_csv(tmp_path / "a.csv")
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    mark = "\ufeff" if encoding == "utf-16-le" else ""
+    with (tmp_path / "b.csv").open("w", encoding=encoding, newline="") as file:
+        file.write(mark)
+        csv.writer(file, delimiter=between).writerows(rows)
+    first, second = (
+        base.load(Config(dir=str(tmp_path / f"{name}.csv"), cache=False), seed=0) for name in "ab"
+    )
+
+    np.testing.assert_array_equal(first.x, second.x)
+    np.testing.assert_array_equal(first.y, second.y)
+
+
 def test_settings_of_the_vocabulary_have_entries_of_their_own(tmp_path):
     write_folder(tmp_path)
     shapes = {

@@ -1,7 +1,6 @@
 """Files of the real libraries, read without them; files of ours, read by them."""
 
 import argparse
-import json
 import pickle  # noqa: TID251 - to write what must be read
 import zipfile
 from collections import OrderedDict
@@ -62,7 +61,9 @@ def test_safetensors_are_those_of_the_library(tmp_path):
         (lambda c: c + b"x", "truncated or too long"),
         (lambda c: c[:6], "has 6 bytes"),
         (lambda c: b"\xff" * 8 + c[8:], "or truncated: a header of"),
-        (lambda c: c.replace(b'"F32"', b'"F99"'), "damaged header"),
+        (lambda c: c.replace(b'"F32"', b'"f32"'), "damaged header"),
+        (lambda c: c.replace(b'"F32"', b'"F64"'), "damaged header"),
+        (lambda c: c.replace(b"[0,48]", b"[48,0]"), "damaged header"),
         (lambda c: c.replace(b"[3,4]", b"[3,5]"), "damaged header"),
         (lambda c: c.replace(b'"data_offsets":[0,48]', b'"data_offsets":[1,49]'), "starts at"),
     ],
@@ -73,17 +74,6 @@ def test_damaged_safetensors_are_refused(tmp_path, damage, message):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(CheckpointError, match=message):
         safetensors.read(path)
-
-
-def test_safetensors_in_several_files(tmp_path):
-    safetensors.write(tmp_path / "1.safetensors", {"a": ARRAYS["a"]})
-    safetensors.write(tmp_path / "2.safetensors", {"b": ARRAYS["half"]})
-    index = tmp_path / "model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}))
-    assert [e.path for e in safetensors.read_folder(tmp_path).entries] == ["a", "b"]
-    index.write_text(json.dumps({"weight_map": {"a": "../1.safetensors"}}))
-    with pytest.raises(CheckpointError, match="names files elsewhere"):
-        safetensors.read_folder(tmp_path)
 
 
 @pytest.mark.parametrize("save", [npz.write, lambda p, a: np.savez_compressed(p, **a)])

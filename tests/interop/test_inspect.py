@@ -236,8 +236,9 @@ def gguf():
     settings += text("tokens") + struct.pack("<IIQ", 9, 8, 2) + text("a") + text("bc")
     settings += text("scores") + struct.pack("<IIQ", 9, 6, 3) + bytes(12)
     arrays = text("w") + struct.pack("<IQQIQ", 2, 64, 3, 8, 0)
-    arrays += text("b") + struct.pack("<IQIQ", 1, 5, 0, 0)
-    return b"GGUF" + struct.pack("<IQQ", 3, 2, 3) + settings + arrays
+    arrays += text("b") + struct.pack("<IQIQ", 1, 5, 0, 224)
+    header = b"GGUF" + struct.pack("<IQQ", 3, 2, 3) + settings + arrays
+    return header + b"\0" * (-len(header) % 32) + bytes(224) + np.arange(5, dtype="<f4").tobytes()
 
 
 def test_gguf_headers(tmp_path):
@@ -248,7 +249,7 @@ def test_gguf_headers(tmp_path):
     assert answer["metadata"] == {"general.architecture": "gpt2"}
     arrays = by_path(answer)
     assert arrays["w"] == {"path": "w", "shape": [3, 64], "dtype": "Q8_0", "bytes": 6 * 34}
-    assert arrays["b"]["bytes"] == 20
+    assert (arrays["b"]["bytes"], arrays["b"]["mean"]) == (20, 2)
     for cut in range(4, len(gguf()), 3):
         path.write_bytes(gguf()[:cut])
         with pytest.raises(CheckpointError):

@@ -284,8 +284,8 @@ def test_models_at_the_top_of_a_file_are_clients(form, tmp_path):
 
 def test_named_models_at_the_top_are_no_clients(tmp_path):
     for names in (("teacher", "student"), ("layer1", "layer2"), ("fold_1", "fold_2")):
-        found = read({name: network() for name in names}, tmp_path / f"{names[0]}.pt")
-        assert not found.clients
+        with pytest.raises(UsageError, match=f"several models: {', '.join(names)}; choose one"):
+            read({name: network() for name in names}, tmp_path / f"{names[0]}.pt")
 
 
 def test_a_falling_learning_rate_is_kept(tmp_path):
