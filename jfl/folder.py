@@ -256,18 +256,20 @@ def changed_experiment(folder: RunFolder, changes: Sequence[str]) -> Experiment:
 def _check_rounds(folder: RunFolder, wanted: int) -> None:
     """Refuses to end a run before rounds it has done, or on one whose result is not known.
 
+    Rounds after the last checkpoint do not count: they are lost, and a resume does them anew.
+
     Raises:
         UsageError: with the remedy.
     """
-    records = Journal(folder.path).records()
-    done = max([summary.rounds_done(records, folder.status), *folder.checkpoints.rounds()])
+    done = max(folder.checkpoints.rounds(), default=0)
     anew = shlex.quote(str(folder.path / "config.yaml"))
     if wanted < done:
         raise UsageError(
             f"rounds={wanted}, but {folder.path} has done {done}, and no round is undone; give "
             f"rounds={done} or more, or start another run with jfl train {anew} rounds={wanted}"
         )
-    if wanted == done and summary.last_evaluation(records).get("round") != done:
+    kept = [record for record in Journal(folder.path).records() if record["round"] <= done]
+    if wanted == done and summary.last_evaluation(kept).get("round") != done:
         raise UsageError(
             f"rounds={wanted}, but round {done} of {folder.path} is done and was not evaluated, so "
             f"its result would not be known; give rounds={done + 1} or more"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jfl import documents
+from jfl import documents, hold
 from jfl.documents import write_text
 from jfl.report import small_files
 from jfl.report.pictures.reliability import reliability_picture
@@ -30,6 +30,13 @@ def keep(
         The result, of each of its methods with what is kept; and its files in the run, none where
         that is read-only.
     """
+    with hold.alone(run / small_files.CONFIG):  # two of one run may end at once
+        return _keep(run, result, bins)
+
+
+def _keep(
+    run: Path, result: Mapping[str, Any], bins: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
     place = run / FOLDER / f"{result['round']}.json"
     picture = place.with_name(f"{result['round']}-reliability.png")
     before = documents.sound(place, small_files.Evaluation)  # a damaged one is measured anew
