@@ -170,7 +170,7 @@ def _write(
                 ])
                 for part, shape in shapes.items()
             }  # fmt: skip
-            folder.saved.save(number, {"members": stacked}, {"clients": len(ids)})
+            folder.saved.save(number, {"members": stacked}, {"clients": len(ids)} | folder.mark())
             folder.saved.wait()
             found = tree.paths(folder.read(ids))
             for part, array in stacked.items():
