@@ -5,7 +5,6 @@ the clients of block k or, where all clients share them, the members after round
 """
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -107,7 +106,7 @@ class HeadsFolder:
     def fingerprint(self) -> str:
         """Returns the fingerprint of all members, by the hashes that were written with them."""
         rounds = ((n, self.saved.manifest(n)["files"]) for n in self.saved.rounds())
-        return hashlib.sha256(json.dumps(list(rounds), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(dumps(list(rounds), sort_keys=True).encode()).hexdigest()
 
     def start(self, about: About) -> None:
         """Makes the folder, or finds heads with the same settings in it.
