@@ -105,8 +105,9 @@ class HeadsFolder:
 
     def fingerprint(self) -> str:
         """Returns the fingerprint of all members, by the hashes that were written with them."""
-        rounds = ((n, self.saved.manifest(n)["files"]) for n in self.saved.rounds())
-        return hashlib.sha256(dumps(list(rounds), sort_keys=True).encode()).hexdigest()
+        known = {n: self.saved.manifest(n)["files"] for n in self.saved.rounds()}
+        hashes = [[n, sorted(files.items())] for n, files in known.items()]
+        return hashlib.sha256(dumps(hashes).encode()).hexdigest()
 
     def start(self, about: About) -> None:
         """Makes the folder, or finds heads with the same settings in it.
