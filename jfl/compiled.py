@@ -29,8 +29,8 @@ def keep() -> None:
         return
     place = own / FOLDER / _machine()
     try:
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in (own, own / FOLDER, place):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             trust.require_own(folder)
     except (OSError, SafetyError):
         return

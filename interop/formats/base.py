@@ -27,6 +27,8 @@ class Entry:
     rows: Callable[[int, int], np.ndarray] | None = None
     place: Any = None
     """Equal for two entries that are one array."""
+    raw: Callable[[], bytes] | None = None
+    """Reads the bytes of an array that is only listed, where they are one piece."""
 
     @property
     def numel(self) -> int:

@@ -73,13 +73,13 @@ def read(path: Path) -> Contents:
             (kind,) = struct.unpack("<I", tape.take(4))
             about[key] = _value(tape, kind)
         spans = [_span(tape) for _ in range(count)]
+        distinct(str(path), [(span.name, span.name) for span in spans])
         alignment = about.get("general.alignment", _ALIGNMENT)
         if type(alignment) is not int or alignment < 1:
             raise ValueError(f"general.alignment={alignment}")
         entries = _entries(file, -(-tape.position // alignment) * alignment, spans)
     except (ValueError, struct.error, RecursionError) as error:
         raise CheckpointError(f"{path} is no GGUF file, or damaged ({str(error)[:200]})") from error
-    distinct(str(path), [(entry.path, entry.path) for entry in entries])
     shown = {key: value for key, value in list(about.items())[:_SHOWN] if value is not None}
     return Contents("gguf", entries, {"metadata": shown})
 
@@ -98,7 +98,7 @@ def _entries(file: File, base: int, spans: list[_Span]) -> list[Entry]:
     known = {span: _size(span) for span in spans}
     ordered = sorted(spans, key=lambda span: (span.start, known[span] or 0))
     rooms = dict.fromkeys(spans, 0)
-    for span, after in zip(ordered, [*ordered[1:], None], strict=True):
+    for span, after in zip(ordered, [*ordered, None][1:], strict=True):
         end = file.size - base if after is None else after.start
         rooms[span] = end - span.start
         if rooms[span] < (known[span] or 0):
@@ -130,7 +130,7 @@ def _entry(file: File, base: int, span: _Span, size: int) -> Entry:
         rows = rows_of(file, base + span.start, span.shape, dtype)
         return Entry(span.name, span.shape, str(dtype), size, rows)
     word = _BLOCKS[span.kind][0] if span.kind in _BLOCKS else f"type {span.kind}"
-    return Entry(span.name, span.shape, word, size)
+    return Entry(span.name, span.shape, word, size, raw=lambda: file.read(base + span.start, size))
 
 
 def _text(tape: Tape) -> str:

@@ -95,7 +95,9 @@ def _entry(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo) -> Entry
         except (zipfile.BadZipFile, OSError, ValueError, EOFError, zlib.error) as error:
             raise CheckpointError(f"{path} is damaged in {name[:80]} ({_short(error)})") from error
 
-    return Entry(name, shape, word(dtype), nbytes, rows if is_numeric(dtype) else None)
+    if not is_numeric(dtype):
+        return Entry(name, shape, word(dtype), nbytes, raw=lambda: stored(0, *shape[:1]).tobytes())
+    return Entry(name, shape, word(dtype), nbytes, rows)
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:

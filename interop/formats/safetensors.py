@@ -117,5 +117,6 @@ def _entry(
 ) -> Entry:
     dtype = _DTYPES.get(word)
     if dtype is None:
-        return Entry(name, shape, word, stop - start)
+        size = stop - start
+        return Entry(name, shape, word, size, raw=lambda: file.read(base + start, size))
     return Entry(name, shape, str(dtype), stop - start, rows_of(file, base + start, shape, dtype))

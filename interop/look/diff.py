@@ -75,12 +75,23 @@ def _as_jfl(
 def _difference(ours: Any, theirs: Any) -> dict[str, Any]:
     if tuple(ours.shape) != tuple(theirs.shape):
         return {"equal": False, "shapes": [list(ours.shape), list(theirs.shape)]}
+    if any(isinstance(value, Entry) and value.rows is None for value in (ours, theirs)):
+        return _listed(ours, theirs)
     a, b = (value if isinstance(value, np.ndarray) else value.read() for value in (ours, theirs))
     if a.dtype == b.dtype and a.tobytes() == b.tobytes():
         return {"equal": True}
     types = {} if a.dtype == b.dtype else {"dtypes": [str(a.dtype), str(b.dtype)]}
     known = _apart(a, b) if numbers.are(a.dtype) and numbers.are(b.dtype) else _NOTHING
     return {"equal": False} | types | known
+
+
+def _listed(ours: Any, theirs: Any) -> dict[str, Any]:
+    """Compares arrays that are only listed by their bytes, where both files give them."""
+    if ours.dtype != theirs.dtype:
+        return {"equal": False, "dtypes": [str(ours.dtype), str(theirs.dtype)]} | _NOTHING
+    if ours.raw is None or theirs.raw is None:
+        return {"equal": False, "unread": ours.dtype} | _NOTHING
+    return {"equal": True} if ours.raw() == theirs.raw() else {"equal": False} | _NOTHING
 
 
 def _apart(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:

@@ -44,7 +44,9 @@ def case(spec: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, float
         count += 1
         if not whole:
             return fit(job, federation.client, *given)
-        return list(job.local(HeadsFolder(Path(result["run"]), str(count))))
+        folder = HeadsFolder(Path(result["run"]), str(count))
+        folder.start(job.about)
+        return list(job.local(folder))
 
     def times() -> Iterator[dict[str, float]]:
         while True:

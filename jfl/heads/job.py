@@ -16,7 +16,7 @@ from jfl.clients.data import Rows, Samples
 from jfl.clients.members import Ensemble
 from jfl.errors import UsageError
 from jfl.federation import stream
-from jfl.heads.folder import HeadsFolder
+from jfl.heads.folder import About, HeadsFolder
 from jfl.models.base import HEAD
 from jfl.saved import Saved
 from jfl.types import Metrics, Params, PRNGKey
@@ -45,6 +45,13 @@ class Job:
         clients = 1 if config.scope == "federated" else experiment.clients
         self.nbytes = tree.nbytes(drawn) * clients
         """What the members of all clients take on the disk."""
+
+    @property
+    def about(self) -> About:
+        """What the heads will be."""
+        base = self.base
+        settings = self.config.model_dump(mode="json")
+        return About(settings, base.round, base.fingerprint(), base.experiment.clients, base.block)
 
     def local(self, folder: HeadsFolder) -> Iterator[str]:
         """Trains the heads of one block of clients after another; yields what to tell."""

@@ -15,7 +15,7 @@ from jfl.compiled import CompileClock
 from jfl.costs import peak_rss_mb
 from jfl.errors import UsageError
 from jfl.folder import RunFolder, writing
-from jfl.heads.folder import About, HeadsFolder
+from jfl.heads.folder import HeadsFolder
 from jfl.heads.job import Job
 from jfl.hold import hold
 from jfl.interrupt import stop_signals
@@ -71,15 +71,8 @@ def run(
         base = replace(base, block=folder.about.block)
     clock = CompileClock()
     job = Job(base, config)
-    about = About(
-        config.model_dump(mode="json"),
-        base.round,
-        base.fingerprint(),
-        clients,
-        base.block,
-    )
     with writing(folder.path, "make room and call the same command again"):
-        folder.start(about)
+        folder.start(job.about)
     with (
         hold(folder.path, _HELD),
         writing(folder.path, "make room and call the same command again"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from interop import inspect
-from interop.formats import npz, safetensors
+from interop.formats import npz, safetensors, shards
 from interop.inspect import Wanted
 from jfl import tree
 from jfl.errors import CheckpointError, UsageError
@@ -110,8 +110,8 @@ def test_safetensors_that_name_an_array_twice(tmp_path):
         safetensors.write(tmp_path / f"{name}.safetensors", {"a": np.zeros(1), name: np.zeros(1)})
     index = {"a": "1.safetensors", "1": "1.safetensors", "2": "2.safetensors"}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
-    with pytest.raises(CheckpointError, match="other arrays than its files hold"):
-        safetensors.read_folder(tmp_path)
+    with pytest.raises(CheckpointError, match="differ about a: the file holds it"):
+        shards.read(tmp_path)
 
 
 def test_gguf_that_names_an_array_twice(tmp_path):

@@ -68,7 +68,7 @@ def test_what_is_no_number_is_compared_by_its_bytes(tmp_path):
     assert (row["equal"], row["differ"], row["largest"]) == (False, None, None)
     done = command_line.warm("inspect", "a.npz", "--stats", "--diff", "b.npz", cwd=tmp_path)
     assert done.code == 0, done.err
-    assert "w  other bytes, which are no numbers" in done.out + done.err
+    assert "w  other bytes, which are no numbers jfl reads" in done.out + done.err
 
 
 def test_small_floats_of_two_files(tmp_path):
