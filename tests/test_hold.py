@@ -136,6 +136,15 @@ def test_nothing_is_written_through_links_that_lead_out(tmp_path: Path, name: st
         pass
 
 
+@pytest.fixture
+def terminal() -> Iterator[None]:
+    """SIGHUP as programs find it at a terminal, also where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("terminal")
 def test_a_lost_terminal_is_a_wish_to_stop_however_often_it_is_told() -> None:
     with interrupt.stop_signals() as wish:
         for _ in range(3):
@@ -157,6 +166,7 @@ def test_nohup_is_left_alone() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.usefixtures("terminal")
 def test_printing_goes_on_when_the_terminal_is_gone(tmp_path: Path) -> None:
     program = f"""
 import sys, time
