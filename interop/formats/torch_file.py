@@ -18,7 +18,7 @@ _MODULE_PARTS = ("_parameters", "_buffers", "_modules")
 _LONGEST = 200  # characters of a setting
 _WITH_PARTS = (dict, list, tuple, Record, Tensor)
 _PLAIN = 8  # plain values for a unit
-_VISIT, _TENSOR, _SETTING, _MODULE = 2, 32, 8, 4  # units of what is looked at, listed and kept
+_VISIT, _TENSOR, _SETTING = 1, 48, 8  # units of what is looked at, listed and kept
 
 
 def read(path: Path, classes: Sequence[str] = ()) -> Contents:
@@ -29,7 +29,10 @@ def read(path: Path, classes: Sequence[str] = ()) -> Contents:
         CheckpointError: it is damaged or no such file.
     """
     value = files.read(path, classes)
-    found = list(walk(value))
+    found = []
+    for one in walk(value):
+        budget.spend(_TENSOR)
+        found.append(one)
     names = distinct(str(path), ((usual, exact) for usual, exact, _ in found))
     entries = [entry(name, tensor) for name, (*_, tensor) in zip(names, found, strict=True)]
     about: dict[str, Any] = {}
@@ -95,7 +98,6 @@ def walk(value: Any) -> Iterator[tuple[str, str, Tensor]]:
     while waiting:
         path, exact, item = waiting.pop()
         if isinstance(item, Tensor):
-            budget.spend(_TENSOR)
             yield path, exact, item
         elif id(item) not in seen:
             seen.add(id(item))
@@ -131,7 +133,7 @@ def _in(item: Any) -> Iterator[tuple[str, str, Any]]:
             if isinstance(value, _WITH_PARTS):
                 yield str(number), f"[{number}]", value
     elif isinstance(item, Record):
-        budget.spend(_MODULE)
+        budget.spend(2)
         for key, value in item.state.items():
             if key in _MODULE_PARTS and isinstance(value, dict):
                 yield from ((word, f".{key}{step}", part) for word, step, part in _in(value))
@@ -180,7 +182,7 @@ def module_state(
     def visit(item: Record, prefix: str, exact: str, depth: int) -> None:
         if depth > 100:
             raise CheckpointError("a module of the file is nested without end")
-        budget.spend(_MODULE + len(item.state) + (len(prefix) + len(exact) >> 5))
+        budget.spend(4 + len(item.state) // 4 + (len(prefix) + len(exact) >> 5))
         settings[prefix.removesuffix(".")] = {
             str(k): v for k, v in item.state.items() if isinstance(v, int | float | str)
         }
@@ -190,7 +192,7 @@ def module_state(
             for name, tensor in item.state[part].items():
                 budget.spend(_VISIT)
                 if str(name) not in left_out and holds_tensors(tensor):
-                    budget.spend(_MODULE + (len(prefix) + len(exact) >> 5))
+                    budget.spend(4 + (len(prefix) + len(exact) >> 5))
                     found.append((f"{prefix}{name}", f"{exact}.{part}[{name!r}]", tensor))
         for name, inner in item.state["_modules"].items():
             if is_module(inner):
@@ -218,7 +220,7 @@ def state_dict(value: Any) -> Mapping[str, Any] | None:
     for part in _in(mapping(value)):
         item = part[2]
         if isinstance(item, Tensor) or is_unread(item):
-            budget.spend(_MODULE)
+            budget.spend(4)
             arrays.append(part)
         else:
             others.append(item)

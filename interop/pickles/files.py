@@ -74,6 +74,7 @@ class _Torch(Vocabulary):
     """What files of torch's users name: data by an exact list, and classes that become records."""
 
     def __init__(self, path: Path, classes: Sequence[str], work: Budget) -> None:
+        super().__init__()
         self._path, self._classes, self._work = path, classes, work
         self.storages: dict[str, Storage] = {}
 
@@ -121,7 +122,9 @@ class _Torch(Vocabulary):
 class _Plain(_Torch):
     def nested(self, region: Region) -> Any:
         self._work.spend(_NESTED)
-        return _Legacy(region, self._path, self._classes, self._work).read()
+        inner = _Legacy(region, self._path, self._classes, self._work)
+        inner.names = self.names
+        return inner.read()
 
 
 class _Zip(_Torch):

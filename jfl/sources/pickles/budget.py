@@ -1,10 +1,11 @@
 """What reading a file may cost: one count that all who look at what it holds draw on.
 
-A unit stands for about a microsecond and at most 64 bytes. Files of up to 16 MB have four million,
-larger ones a unit for every four bytes, so that what a file truly holds is always within it, and
-what it repeats, nests or refers to again and again is not.
+A unit stands for about half a microsecond and at most 40 bytes of memory. Files of up to 20 MB have
+ten million, larger ones two more for every further byte: what a file truly holds is within that,
+and what it repeats, nests or refers to again and again is not.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +14,9 @@ from pathlib import Path
 
 from jfl.errors import SafetyError
 
-_LEAST = 4_000_000
-_BYTES = 4  # of a larger file that one unit is for
+_LEAST = 10_000_000
+_SMALL = 20_000_000  # bytes of a file that has no more than these
+_EACH = 2  # units of a further byte
 
 
 class Budget:
@@ -29,7 +31,7 @@ class Budget:
             where: what messages call it.
             size: its bytes.
         """
-        self.where, self.left = where, max(_LEAST, size // _BYTES)
+        self.where, self.left = where, _LEAST + _EACH * max(0, size - _SMALL)
 
     def spend(self, units: int) -> None:
         """Counts some work.
@@ -81,6 +83,18 @@ def held(*paths: Path) -> Iterator[Budget]:
         budget.left = sum(Budget("", _size(path)).left for path in paths)
     with using(budget):
         yield budget
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Puts off looking for cycles while millions of objects are made that stay."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _size(path: Path) -> int:

@@ -8,19 +8,19 @@ from typing import Any
 
 from jfl.errors import CheckpointError, SafetyError
 from jfl.sources.pickles import rebuild
-from jfl.sources.pickles.budget import Budget
+from jfl.sources.pickles.budget import Budget, uncollected
 from jfl.sources.pickles.tokens import Tape, damaged, tokens
 from jfl.sources.pickles.values import DType, Name, Record, Tensor, what
 
 _PLAIN = {
-    "BINBYTES", "BINBYTES8", "BINFLOAT", "BININT", "BININT1", "BININT2", "BINUNICODE",
+    "BINBYTES", "BINBYTES8", "BINFLOAT", "BYTEARRAY8", "BININT", "BININT1", "BININT2", "BINUNICODE",
     "BINUNICODE8", "FLOAT", "INT", "LONG", "LONG1", "LONG4", "SHORT_BINBYTES",
     "SHORT_BINUNICODE", "UNICODE",
 }  # fmt: skip
 _STRINGS = {"STRING", "BINSTRING", "SHORT_BINSTRING"}  # of Python 2
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_NEW_NAME, _MAKE, _RECORD, _CONTAINER = 32, 8, 5, 2  # units beside those of the operation
+_NEW_NAME, _MAKE, _CONTAINER, _SPARSE = 32, 3, 2, 4  # units beside that of the operation
 
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg", "UserDict": "collections"}
 _OF_PYTHON_2 = {"xrange": "range", "unicode": "str", "long": "int"}
@@ -37,6 +37,10 @@ class Vocabulary:
 
     bytes_of_python_2 = False
     """Whether strings of Python 2 are bytes rather than text."""
+
+    def __init__(self) -> None:
+        self.names: dict[tuple[str, str], Name] = {}
+        """Those that were checked, by module and name."""
 
     def check(self, name: str, where: str, position: int) -> None:
         """Refuses names that these pickles do not have.
@@ -74,8 +78,9 @@ class Machine:
         self._tape, self._vocabulary, self._work = tape, vocabulary, work
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
-        self._memo: dict[int, Any] = {}
-        self._names: dict[tuple[str, str], Name] = {}
+        self._memo: list[Any] = []
+        self._sparse: dict[int, Any] = {}
+        """The part of the memo whose places do not follow one another."""
         self._position = 0
         self._operations: dict[str, Callable[[Any], None]] = {}
 
@@ -87,7 +92,11 @@ class Machine:
                 more work than its size.
             CheckpointError: it is damaged.
         """
-        self._stack, self._marks, self._memo = [], [], {}
+        self._stack, self._marks, self._memo, self._sparse = [], [], [], {}
+        with uncollected():
+            return self._run()
+
+    def _run(self) -> Any:
         for position, name, argument in tokens(self._tape, self._work, self.where):
             self._position = position
             if name in _PLAIN:
@@ -128,7 +137,7 @@ class Machine:
 
     def _short_tuple(self, count: int) -> Callable[[Any], None]:
         def operation(_: Any) -> None:
-            self._work.spend(_CONTAINER)
+            self._work.spend(1)
             self._stack.append(tuple(self._pop(count)))
 
         return operation
@@ -136,9 +145,6 @@ class Machine:
     def _do_string(self, argument: Any) -> None:
         as_bytes = self._vocabulary.bytes_of_python_2 and isinstance(argument, str)
         self._stack.append(argument.encode("latin-1") if as_bytes else argument)
-
-    def _do_bytearray8(self, argument: Any) -> None:
-        self._stack.append(bytes(argument) if isinstance(argument, bytearray) else argument)
 
     def _container(self, made: Any, units: int = _CONTAINER) -> None:
         self._work.spend(units)
@@ -206,7 +212,7 @@ class Machine:
     def _collection(self, word: str, items: list[Any]) -> None:
         made = Record(self._name("builtins", word))
         made.items = items
-        self._container(made, _RECORD)
+        self._container(made)
 
     def _do_append(self, _: Any) -> None:
         self._extend(self._pop(1))
@@ -239,19 +245,29 @@ class Machine:
         rebuild.filled(target, items[::2], items[1::2])
 
     def _do_put(self, place: int) -> None:
-        self._work.spend(_CONTAINER)
         top = self._stack[-1]
-        self._memo[place] = top
+        if place == len(self._memo):
+            self._memo.append(top)
+        else:
+            self._remember(place, top)
         if type(top) is rebuild.Unfilled:
             top.places.append(place)
 
     _do_binput = _do_long_binput = _do_put
 
+    def _remember(self, place: int, value: Any) -> None:
+        if place < len(self._memo):
+            self._memo[place] = value
+        else:
+            self._work.spend(_SPARSE)
+            self._sparse[place] = value
+
     def _do_memoize(self, _: Any) -> None:
-        self._do_put(len(self._memo))
+        self._do_put(len(self._memo) + len(self._sparse))
 
     def _do_get(self, place: int) -> None:
-        self._stack.append(self._memo[place])
+        known = self._memo[place] if place < len(self._memo) else self._sparse[place]
+        self._stack.append(known)
 
     _do_binget = _do_long_binget = _do_get
 
@@ -260,18 +276,19 @@ class Machine:
         self._stack.append(self._name(module, word))
 
     def _do_stack_global(self, _: Any) -> None:
+        self._work.spend(1)
         module, word = self._pop(2)
         if type(module) is not str or type(word) is not str:
             raise ValueError("a name that is no text")
         self._stack.append(self._name(module, word))
 
     def _name(self, module: str, word: str) -> Name:
-        known = self._names.get((module, word))
+        known = self._vocabulary.names.get((module, word))
         if known is None:
             name = dotted(module, word)
             self._work.spend(_NEW_NAME + len(name) // 16)
             self._vocabulary.check(name, self.where, self._position)
-            known = self._names[module, word] = Name(name)
+            known = self._vocabulary.names[module, word] = Name(name)
         return known
 
     def _do_reduce(self, _: Any) -> None:
@@ -302,6 +319,8 @@ class Machine:
         self._work.spend(_MAKE + len(arguments) // 64)  # who makes it may copy them
         if name == "copyreg.__newobj__":
             name, *rest = arguments
+            if name == "copyreg.__newobj__":
+                raise ValueError("a call of a call")
             return self._make(name, tuple(rest))
         return self._vocabulary.make(name, arguments)
 
@@ -311,7 +330,8 @@ class Machine:
             target.build(state)
         elif isinstance(target, rebuild.Unfilled) and not isinstance(state, dict):
             made = target.fill(state)
-            self._memo.update(dict.fromkeys(target.places, made))  # objects are another one
+            for place in target.places:  # objects are another one
+                self._remember(place, made)
             target = made
         elif not isinstance(target, dict | Tensor) or not isinstance(state, dict | tuple):
             raise ValueError(f"a state for a {what(target)}")

@@ -26,6 +26,7 @@ OBJECTS = "numpy.ndarray"
 """The class of records that are arrays of objects; their argument is the shape."""
 _KIND = re.compile(r"[<>=|]?[A-Za-z?][A-Za-z0-9_]{0,15}(\[[0-9a-z]{1,8}\])?")
 _MOST_IN_KEY = 16  # parts of a tuple that is a key
+_DTYPE = 6  # units of one
 _KNOWN_HASH = 1 << 61  # below which numbers are their own hash
 
 
@@ -103,7 +104,7 @@ def listed(items: Any) -> list[Any]:
     items = items.items if isinstance(items, Record) else items
     if not isinstance(items, list | tuple):
         raise ValueError(f"the items of a {what(items)}")
-    budget.spend(2 + len(items) // 8)
+    budget.spend(2 + len(items) // 4)
     return list(items)
 
 
@@ -113,9 +114,13 @@ def mapping(items: Any = ()) -> dict[Any, Any]:
     Raises:
         ValueError: it is something else.
     """
+    if not items:
+        return {}
     if isinstance(items, dict):
+        budget.spend(2 * len(items))
         return filled({}, items.keys(), items.values())
     pairs = listed(items)
+    budget.spend(2 * len(pairs))
     return filled({}, [key for key, _ in pairs], [value for _, value in pairs])
 
 
@@ -135,7 +140,7 @@ def _encode(text: Any, encoding: Any = "latin1", *_: Any) -> Any:
         return Latin(text)
     if not isinstance(text, str):
         raise ValueError("bytes made of what is no text")
-    budget.spend(len(text) // 64)
+    budget.spend(len(text) // 16)
     return text.encode("latin-1")
 
 
@@ -158,6 +163,7 @@ def _dtype(kind: Any, *_: Any) -> DType:
         made = np.dtype(_kind(kind))
     if made.kind not in "buifcOSUMmV":
         raise ValueError(f"an array of {made}")
+    budget.spend(_DTYPE)
     return DType(made)
 
 
@@ -205,6 +211,7 @@ def opened(content: Any) -> Region:
 def _scalar(dtype: Any, content: Any = b"") -> Any:
     if not isinstance(dtype, DType) or dtype.numpy.hasobject:
         raise ValueError("a number without dtype")
+    budget.spend(dtype.numpy.itemsize // 16)
     return np.frombuffer(_bytes(content), dtype.numpy)[0]
 
 

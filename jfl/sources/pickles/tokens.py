@@ -3,6 +3,7 @@
 Source: Python's module pickletools, which documents every operation.
 """
 
+import functools
 import io
 import pickletools
 import struct
@@ -28,7 +29,9 @@ _SIZES = {
     pickletools.TAKEN_FROM_ARGUMENT8U: (8, False),
 }
 _TEXTS = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
+_STRINGS = {"BINSTRING", "SHORT_BINSTRING"}
 _NUMBERS = {"LONG1", "LONG4"}
+_LINE = 2  # units of an argument that is a line, beside that of the operation
 _DIGITS = {"INT", "LONG", "FLOAT"}
 _PLACES = {"GET", "PUT"}
 _MOST_PLACES = 1 << 32
@@ -41,7 +44,8 @@ class Tape:
 
     def __init__(self, region: Region, position: int = 0) -> None:
         self.region, self.position = region, position
-        self._chunk, self._at = b"", 0
+        self.chunk, self.start = b"", 0
+        """Bytes of the region that were read last, and where they start."""
 
     def take(self, count: int) -> bytes:
         """Returns the next bytes.
@@ -49,12 +53,12 @@ class Tape:
         Raises:
             CheckpointError: the region ends before them.
         """
-        offset = self.position - self._at
-        if offset < 0 or offset + count > len(self._chunk):
+        offset = self.position - self.start
+        if offset < 0 or offset + count > len(self.chunk):
             self._load(count)
             offset = 0
         self.position += count
-        return self._chunk[offset : offset + count]
+        return self.chunk[offset : offset + count]
 
     def line(self, longest: int = _LONGEST_LINE) -> bytes:
         """Returns the bytes up to and with the next newline.
@@ -64,8 +68,8 @@ class Tape:
         """
         size = 0
         while True:
-            offset = self.position - self._at
-            end = self._chunk.find(b"\n", offset) if offset >= 0 else -1
+            offset = self.position - self.start
+            end = self.chunk.find(b"\n", offset) if offset >= 0 else -1
             if end >= 0 or size > longest or size == self.region.length - self.position:
                 break
             size = min(max(2 * size, _CHUNK), self.region.length - self.position)
@@ -82,8 +86,8 @@ class Tape:
 
     def _load(self, count: int) -> None:
         rest = self.region.length - self.position
-        self._chunk = self.region.read(self.position, max(count, min(_CHUNK, rest)))
-        self._at = self.position
+        self.chunk = self.region.read(self.position, max(count, min(_CHUNK, rest)))
+        self.start = self.position
 
 
 def tokens(tape: Tape, budget: Budget, where: str) -> Iterator[tuple[int, str, Any]]:
@@ -98,18 +102,29 @@ def tokens(tape: Tape, budget: Budget, where: str) -> Iterator[tuple[int, str, A
     """
     while True:
         position = tape.position
-        budget.spend(1)
-        known = _OPERATIONS.get(tape.take(1))
+        budget.left -= 1  # as `spend` does, without a call
+        if budget.left < 0:
+            budget.spend(0)
+        offset = position - tape.start
+        if not 0 <= offset < len(tape.chunk):
+            tape.take(1)
+            offset = 0
+        known = _OPERATIONS[tape.chunk[offset]]
+        tape.position = position + 1
+        if known is None:
+            raise damaged(where, position, ValueError("no pickle operation"))
+        name, read, more = known
+        if read is None:
+            yield position, name, None
+            if name == "STOP":
+                return
+            continue
+        budget.left -= more
         try:
-            if known is None:
-                raise ValueError("no pickle operation")
-            name, read = known
-            argument = None if read is None else read(tape)
+            argument = read(tape)
         except (ValueError, OverflowError) as error:
             raise damaged(where, position, error) from error
         yield position, name, argument
-        if name == "STOP":
-            return
 
 
 def damaged(where: str, position: int, error: BaseException) -> CheckpointError:
@@ -122,8 +137,16 @@ Argument = Callable[[Tape], Any]
 
 
 def _fixed(form: str) -> Argument:
-    unpack, size = struct.Struct(form).unpack, struct.calcsize(form)
-    return lambda tape: unpack(tape.take(size))[0]
+    unpack, size = struct.Struct(form).unpack_from, struct.calcsize(form)
+
+    def argument(tape: Tape) -> Any:
+        offset = tape.position - tape.start
+        if offset + size > len(tape.chunk):
+            return unpack(tape.take(size))[0]
+        tape.position += size
+        return unpack(tape.chunk, offset)[0]
+
+    return argument
 
 
 def _line(name: str, reader: Argument) -> Argument:
@@ -148,36 +171,42 @@ def _place(tape: Tape) -> int:
     return place
 
 
-def _counted(name: str, width: int, signed: bool, reader: Argument) -> Argument:
+def _counted(name: str, width: int, signed: bool) -> Argument:
     def argument(tape: Tape) -> Any:
-        prefix = tape.take(width)
-        length = int.from_bytes(prefix, "little", signed=signed)
+        length = int.from_bytes(tape.take(width), "little", signed=signed)
         if length < 0:
             raise ValueError(f"a length of {length}")
         if name in _NUMBERS and length > _LONGEST_NUMBER:
             raise ValueError(f"a number of {length} bytes")
-        if length > INLINE:
-            region = tape.skip(length)
-            if name not in _TEXTS or isinstance(region, Latin):
-                return region
-            return Text(region.file, region.start, region.length)
-        return reader(io.BytesIO(prefix + tape.take(length)))
+        if length <= INLINE:
+            content = tape.take(length)
+            return content if decode is None else decode(content)
+        region = tape.skip(length)
+        if name not in _TEXTS or isinstance(region, Latin):
+            return region
+        return Text(region.file, region.start, region.length)
 
+    decode: Callable[[bytes], Any] | None = None
+    if name in _TEXTS:
+        decode = functools.partial(str, encoding="utf-8", errors="surrogatepass")
+    elif name in _STRINGS:
+        decode = functools.partial(str, encoding="latin-1")
+    elif name in _NUMBERS:
+        decode = pickletools.decode_long
     return argument
 
 
-def _argument(opcode: Any) -> Argument | None:
+def _operation(opcode: Any) -> tuple[str, Argument | None, int]:
+    """Returns the name of an operation, what reads its argument, and how many units that is."""
     kind = opcode.arg
     if kind is None:
-        return None
+        return opcode.name, None, 0
     if kind.name in _FIXED:
-        return _fixed(_FIXED[kind.name])
+        return opcode.name, _fixed(_FIXED[kind.name]), 0
     if kind.n == pickletools.UP_TO_NEWLINE:
-        return _line(opcode.name, kind.reader)
-    return _counted(opcode.name, *_SIZES[kind.n], kind.reader)
+        return opcode.name, _line(opcode.name, kind.reader), _LINE
+    return opcode.name, _counted(opcode.name, *_SIZES[kind.n]), 0
 
 
-_OPERATIONS = {
-    opcode.code.encode("latin-1"): (opcode.name, _argument(opcode))
-    for opcode in pickletools.opcodes
-}
+_KNOWN = {ord(opcode.code): _operation(opcode) for opcode in pickletools.opcodes}
+_OPERATIONS = [_KNOWN.get(code) for code in range(256)]

@@ -36,6 +36,7 @@ _PACKED = {"quint4x2": 2, "quint2x4": 4}  # numbers in one element of their stor
 _MOST_AXES = 32
 _MOST_ELEMENTS = 1 << 56
 _MOST_FIELDS = 1024
+_RECORD, _STORAGE, _TENSOR = 8, 6, 4  # units of one
 _READ, _BYTES_READ = 20, 7  # units of a read: a constant, and for every 128 bytes one
 
 
@@ -91,6 +92,7 @@ class Record:
     __slots__ = ("arguments", "entries", "items", "name", "state")
 
     def __init__(self, name: str, arguments: tuple[Any, ...] = ()) -> None:
+        budget.spend(_RECORD)
         self.name, self.arguments = name, arguments
         self.state: dict[Any, Any] = {}
         self.items: list[Any] = []
@@ -159,6 +161,7 @@ class Storage:
     def __init__(self, dtype: np.dtype, key: str, location: str, numel: int) -> None:
         if not _is_size(numel):
             raise ValueError("a storage of a size that is none")
+        budget.spend(_STORAGE)
         self.dtype, self.key, self.location, self.numel = dtype, key, location, numel
         self.region: Region | None = None
 
@@ -194,6 +197,7 @@ class Tensor:
         Raises:
             SafetyError: one does not, which torch would read from foreign memory.
         """
+        budget.spend(_TENSOR)
         shape, strides = checked_shape(shape), checked_shape(strides)
         self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
         self.dtype = storage.dtype if dtype is None else dtype
