@@ -10,6 +10,7 @@ from interop.pickles import files, listing
 from interop.snapshot import Snapshot
 from interop.to_run import Wanted
 from jfl.errors import UsageError
+from jfl.sources.pickles import budget
 
 
 def run(
@@ -30,6 +31,17 @@ def run(
     """
     if target.exists() and not dry:
         raise UsageError(f"{target} exists already; give another name")
+    with budget.held(source):
+        return _converted(
+            source, target, wanted, client=client, which=which, scheme=scheme, suffix=suffix,
+            dry=dry,
+        )  # fmt: skip
+
+
+def _converted(
+    source: Path, target: Path, wanted: Wanted, *, client: int | None, which: str,
+    scheme: str | None, suffix: str | None, dry: bool,
+) -> dict[str, Any]:  # fmt: skip
     if source.is_dir() and (source / "config.yaml").is_file():
         if target.suffix.lower() not in to_file.SUFFIXES and suffix is None:
             suffix = ".safetensors"

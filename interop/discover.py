@@ -1,13 +1,14 @@
 """Where in a file the clients are: found by what they hold, not by class."""
 
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from interop.formats import torch_file
 from interop.measured import Weights, attribute, weights
-from interop.pickles.values import Record
+from jfl.sources.pickles.values import Record
 
 _CLIENTS = ("clients", "client_list", "all_clients")
 _STACKS = ("client_models", "local_models", "personal_models", "models", "uploaded_models")
@@ -20,6 +21,7 @@ _PARTIAL = ("selected_clients", "current_clients", "new_clients", "uploaded_clie
 _NUMBERED = re.compile(r"(?:.*(?:client|user|party|site)\w*?[ ._-]?)?(\d{1,9})", re.IGNORECASE)
 _LISTS = "torch.nn.modules.container.Module"
 _DEEPEST = 6
+_LONGEST = 200  # characters of a key that may number a client
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,9 @@ def own(member: Any) -> Weights | None:
 def _containers(value: Any) -> Iterator[tuple[str, Any, int, Any]]:
     """Yields path, container, depth and the object that holds it; those nearest the top first."""
     seen: set[int] = set()
-    waiting: list[tuple[str, Any, int, Any]] = [("", value, 0, value)]
+    waiting: deque[tuple[str, Any, int, Any]] = deque([("", value, 0, value)])
     while waiting:
-        path, item, depth, holder = waiting.pop(0)
+        path, item, depth, holder = waiting.popleft()
         opaque = torch_file.is_module(item) and not _is_list(item)
         if not isinstance(item, dict | list | tuple | Record) or id(item) in seen or opaque:
             continue
@@ -100,7 +102,7 @@ def _number(key: Any) -> int | None:
     """Returns the number of a client that a key says: 3, "3", "client_3"."""
     if type(key) is int:
         return key
-    found = _NUMBERED.fullmatch(str(key))
+    found = _NUMBERED.fullmatch(key) if isinstance(key, str) and len(key) < _LONGEST else None
     return int(found[1]) if found else None
 
 

@@ -5,6 +5,7 @@ found by what they hold, not by class: one matrix and at most one vector, or the
 low-rank difference; in a list, a dict by number, a ModuleList or its state dict, one per client.
 """
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from typing import Any
 from interop import one_model
 from interop.formats import torch_file
 from interop.measured import weights
-from interop.pickles.values import Record, Tensor
 from jfl.errors import CheckpointError
+from jfl.sources.pickles import budget
+from jfl.sources.pickles.values import Record, Tensor
 
 _FACTORS = {
     "a": {"a", "lora_a", "lora_down", "down"},
@@ -22,6 +24,8 @@ _FACTORS = {
 }
 _SCALES = ("scaling", "scale")
 _ALPHAS = ("lora_alpha", "alpha")
+_LAST_NUMBER = re.compile(r"(?<!\d)\d{1,9}$")
+_GROUP = 8  # units of what may be the heads of a client
 _LISTS = ("ModuleList", "ParameterList")
 
 
@@ -52,8 +56,8 @@ def find(value: Any, count: int, source: str) -> list[list[Head]]:
     """
     found: list[list[list[Head]]] = []
     for _, item in one_model.walked(value):
-        clients = [_group(child) for child in _children(item)]
-        if clients and all(clients):
+        clients = list(itertools.takewhile(bool, map(_group, children := _children(item))))
+        if clients and len(clients) == len(children):
             found.append(clients)
     if not found:
         raise CheckpointError(
@@ -77,12 +81,16 @@ def find(value: Any, count: int, source: str) -> list[list[Head]]:
 def _children(item: Any) -> list[Any]:
     """Returns the members of a list, of a dict by number, or of a ModuleList, in order."""
     if isinstance(item, list | tuple):
+        budget.spend(len(item))
         return list(item)
     if torch_file.is_module(item):
         inner = item.state["_modules"] if str(item.name).endswith(_LISTS) else {}
         return list(inner.values())
     entries = torch_file.mapping(item)
-    numbers = [re.search(r"\d+$", str(key)) for key in entries]
+    budget.spend(len(entries))
+    numbers = [
+        _LAST_NUMBER.search(str(key)) if type(key) in (str, int) else None for key in entries
+    ]
     if not entries or not all(numbers):
         return []
     numbered = {int(n[0]): v for n, v in zip(numbers, entries.values(), strict=True) if n}
@@ -91,6 +99,7 @@ def _children(item: Any) -> list[Any]:
 
 def _group(item: Any) -> list[Head]:
     """Returns the heads of one client; nothing where it holds something else."""
+    budget.spend(_GROUP)
     one = _head(item)
     if one:
         return [one]

@@ -17,6 +17,7 @@ from interop.pickles import listing
 from jfl import manifest, seal
 from jfl.errors import CheckpointError
 from jfl.report import small_files
+from jfl.sources.pickles import budget
 
 AFFINITY = "shared.affinity"
 
@@ -42,6 +43,11 @@ def run(path: Path, wanted: Wanted) -> dict[str, Any]:
     Raises:
         JflError: the path cannot be read, is refused, or is damaged.
     """
+    with budget.held(path, *([] if wanted.other is None else [Path(wanted.other)])):
+        return _looked(path, wanted)
+
+
+def _looked(path: Path, wanted: Wanted) -> dict[str, Any]:
     contents = find.read(path, wanted.which, wanted.classes)
     verified = verify(path, contents, wanted.which) if wanted.verify else None
     whole = contents

@@ -6,7 +6,7 @@ from typing import Any
 from interop.discover import Found
 from interop.formats import torch_file
 from interop.measured import Made
-from interop.pickles.values import Tensor
+from jfl.sources.pickles.values import Tensor
 
 _DEEPEST = 6
 _UNDERSTOOD = ("args",)  # whose settings were taken
@@ -46,13 +46,13 @@ def _of_clients(found: Found, used: set[Any]) -> Iterator[str]:
         if torch_file.is_module(member):
             yield from _of_module(member, prefix, used)
             continue
-        told = set(used)
+        told: set[Any] = set()
         parts = sorted(_parts(member), key=lambda pair: not torch_file.is_module(pair[1]))
         for name, part in parts:
             arrays = _inside(part)
             if torch_file.is_module(part):
                 yield from _of_module(part, f"{prefix}.{name}", used)
-            elif arrays - told:
+            elif arrays - told - used:
                 yield f"{prefix}.{name}"
             told |= arrays
 

@@ -10,9 +10,9 @@ import numpy as np
 from interop import fold
 from interop import torch_names as names
 from interop.formats import torch_file
-from interop.pickles.values import Record, Tensor
 from interop.servers import Rule
 from jfl.errors import CheckpointError
+from jfl.sources.pickles.values import Record, Tensor
 
 _BUFFERS = (*fold.STATISTICS, *names.COUNTERS)
 

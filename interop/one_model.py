@@ -11,8 +11,8 @@ from interop import discover
 from interop.formats import torch_file
 from interop.formats.base import Entry
 from interop.measured import Weights, attribute, readable, weights
-from interop.pickles.values import Record
 from jfl.errors import CheckpointError, UsageError
+from jfl.sources.pickles.values import Record
 
 _OTHER = re.compile(r"optim|sched|scaler|rng|param_groups|\bstate\.\d", re.IGNORECASE)
 """Words in the paths of tensors that are no model."""

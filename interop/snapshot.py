@@ -17,10 +17,11 @@ from interop.discover import Found
 from interop.formats import torch_file
 from interop.left_out import left_out
 from interop.measured import Weights, attribute, measured, weights
-from interop.pickles.values import Record, Tensor
 from interop.servers import Rule
 from jfl.errors import CheckpointError
 from jfl.plugins import nearest
+from jfl.sources.pickles import budget
+from jfl.sources.pickles.values import Record, Tensor
 
 _ROUNDS = ("round", "current_round", "global_round", "rounds_done", "cur_round", "epoch")
 _COUNTS = ("send_time_cost", "train_time_cost")
@@ -237,10 +238,15 @@ def _affinity(places: Sequence[Any], count: int) -> Float[np.ndarray, "N N"] | N
         if isinstance(found, Tensor) and found.shape == (count, count):
             return found.read().astype(np.float32)
         if isinstance(found, list) and len(found) == count:
+            budget.spend(count * count)
             rows = [row if isinstance(row, list) else None for row in found]
-            if all(row is not None and len(row) == count for row in rows):
+            if all(row is not None and len(row) == count and _are_numbers(row) for row in rows):
                 return np.array(rows, np.float32)
     return None
+
+
+def _are_numbers(row: Sequence[Any]) -> bool:
+    return all(isinstance(value, int | float) for value in row)
 
 
 def _uploaded(places: Sequence[Any], count: int) -> tuple[int, ...]:

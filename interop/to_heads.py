@@ -25,6 +25,7 @@ from jfl.heads import train
 from jfl.heads.folder import About, HeadsFolder
 from jfl.models.base import HEAD
 from jfl.saved import Saved
+from jfl.sources.pickles import budget
 
 Shapes = dict[str, tuple[int, ...]]
 """The shape of each part of a head."""
@@ -55,8 +56,8 @@ def run(
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UsageError(f"--name {name} cannot name a folder; use letters, digits, . _ and -")
     count = RunFolder(target).experiment.clients
-    value = files.read(source, wanted.classes)
-    with one_model.sensible(source, "heads"):
+    with budget.held(source), one_model.sensible(source, "heads"):
+        value = files.read(source, wanted.classes)
         if wanted.key is not None:
             value = one_model.below(value, wanted.key, str(source))
         clients = given.find(value, count, str(source))

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from interop.pickles.regions import File
 from jfl.errors import CheckpointError
+from jfl.sources.pickles.regions import File
 
 BLOCK = 1 << 24  # bytes of an array that are in memory at once
 

@@ -19,9 +19,9 @@ from interop.formats import (
 )
 from interop.formats.base import Contents, distinct
 from interop.pickles import files
-from interop.pickles.regions import File
 from jfl import manifest
 from jfl.errors import CheckpointError, UsageError
+from jfl.sources.pickles.regions import File
 
 _MODELS = (".safetensors", ".npz", ".pt", ".pth", ".bin", ".ckpt", ".gguf")
 _NO_MODEL = re.compile(r"(training_args|optimizer|scheduler|scaler|rng_state\w*)\.\w+")

@@ -12,9 +12,9 @@ import ml_dtypes
 import numpy as np
 
 from interop.formats.base import Contents, Entry, distinct, rows_of
-from interop.pickles.regions import File
-from interop.pickles.tokens import Tape
 from jfl.errors import CheckpointError
+from jfl.sources.pickles.regions import File
+from jfl.sources.pickles.tokens import Tape
 
 _SIMPLE = {
     0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q",

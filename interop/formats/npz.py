@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from interop.formats.base import Contents, Entry, distinct
-from interop.pickles.values import is_extended, is_numeric, word
 from jfl.errors import CheckpointError, SafetyError
+from jfl.sources.pickles.values import is_extended, is_numeric, word
 
 _MOST_ENTRIES = 100_000
 _RATIO = 1100  # no deflate stream expands further

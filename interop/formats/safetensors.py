@@ -15,8 +15,8 @@ import ml_dtypes
 import numpy as np
 
 from interop.formats.base import Contents, Entry, parsed, rows_of
-from interop.pickles.regions import File
 from jfl.errors import CheckpointError
+from jfl.sources.pickles.regions import File
 
 _DTYPES = {
     "F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"),

@@ -9,14 +9,16 @@ import numpy as np
 from interop.formats.base import Contents, Entry, distinct
 from interop.pickles import files
 from interop.pickles.tensors import UNREAD
-from interop.pickles.values import Record, Tensor, is_numeric, word
 from jfl.errors import CheckpointError
+from jfl.sources.pickles import budget
+from jfl.sources.pickles.values import Record, Tensor, is_numeric, word
 
 KINDS = {"zip": "torch zip", "legacy": "torch legacy", "pickle": "pickle"}
 _MODULE_PARTS = ("_parameters", "_buffers", "_modules")
-_MOST_TENSORS = 5_000_000
 _LONGEST = 200  # characters of a setting
-_MOST_BITS = 4096  # of a number that is written out
+_WITH_PARTS = (dict, list, tuple, Record, Tensor)
+_PLAIN = 8  # plain values for a unit
+_VISIT, _TENSOR, _SETTING = 1, 48, 8  # units of what is looked at, listed and kept
 
 
 def read(path: Path, classes: Sequence[str] = ()) -> Contents:
@@ -27,12 +29,17 @@ def read(path: Path, classes: Sequence[str] = ()) -> Contents:
         CheckpointError: it is damaged or no such file.
     """
     value = files.read(path, classes)
-    found = list(walk(value))
+    found = []
+    for one in walk(value):
+        budget.spend(_TENSOR)
+        found.append(one)
     names = distinct(str(path), ((usual, exact) for usual, exact, _ in found))
     entries = [entry(name, tensor) for name, (*_, tensor) in zip(names, found, strict=True)]
     about: dict[str, Any] = {}
     if isinstance(value, dict):
+        budget.spend(len(value))
         plain = {k: v for k, v in value.items() if isinstance(v, int | float | str)}
+        budget.spend(_SETTING * len(plain))
         short = {k: v for k, v in plain.items() if _is_plain(v) and len(str(v)) < _LONGEST}
         words = distinct(str(path), ((str(key), repr(key)) for key in short))
         about = {"metadata": dict(zip(words, short.values(), strict=True))} if short else {}
@@ -47,6 +54,7 @@ def entry(name: str, tensor: Tensor) -> Entry:
     def rows(first: int, last: int) -> np.ndarray:
         if not tensor.shape:
             return tensor.read()
+        tensor.require_held()  # as a whole: its rows may be few and no end of them
         start = tensor.offset + first * tensor.strides[0]
         shape = (last - first, *tensor.shape[1:])
         return Tensor(tensor.storage, start, shape, tensor.strides, tensor.dtype).read()
@@ -83,64 +91,74 @@ def walk(value: Any) -> Iterator[tuple[str, str, Tensor]]:
         no other has, and the tensor.
 
     Raises:
-        CheckpointError: there are more than anyone could have meant.
+        SafetyError: names and objects are more than a file of its size needs.
     """
     seen: set[int] = set()
     waiting: list[tuple[str, str, Any]] = [("", "", value)]
-    count = 0
     while waiting:
         path, exact, item = waiting.pop()
         if isinstance(item, Tensor):
-            count += 1
-            if count > _MOST_TENSORS:
-                raise CheckpointError(f"the file names more than {_MOST_TENSORS:,} tensors")
             yield path, exact, item
-        elif isinstance(item, dict | list | tuple | Record) and id(item) not in seen:
+        elif id(item) not in seen:
             seen.add(id(item))
-            inside = [(_joined(path, name), exact + step, part) for name, step, part in _in(item)]
+            inside = []
+            for name, step, part in _in(item):
+                budget.spend(_VISIT + (len(path) + len(exact) >> 5))
+                inside.append((_joined(path, name), exact + step, part))
             waiting.extend(reversed(inside))
 
 
 def parts(item: Any) -> Iterator[tuple[str, Any]]:
-    """Yields what an object directly holds, by name; the tables of a module count as itself."""
+    """Yields by name what an object directly holds, as far as arrays can be in it.
+
+    The tables of a module count as the module itself.
+    """
     return ((word, value) for word, _, value in _in(item))
 
 
 def _in(item: Any) -> Iterator[tuple[str, str, Any]]:
-    """Yields the parts of an object with their usual names and the exact steps to them."""
+    """Yields the parts of an object in which arrays can be: usual name, exact step, part."""
     if isinstance(item, dict):
+        budget.spend(1 + len(item) // _PLAIN)
         for number, (key, value) in enumerate(item.items()):
+            if not isinstance(value, _WITH_PARTS):
+                continue
             if _is_plain(key):
                 yield str(key), f"[{key!r}]", value
             else:  # an object as a key, which has no text
                 yield str(number), f"[#{number}]", value
     elif isinstance(item, list | tuple):
+        budget.spend(1 + len(item) // _PLAIN)
         for number, value in enumerate(by_id(item)):
-            yield str(number), f"[{number}]", value
+            if isinstance(value, _WITH_PARTS):
+                yield str(number), f"[{number}]", value
     elif isinstance(item, Record):
+        budget.spend(2)
         for key, value in item.state.items():
             if key in _MODULE_PARTS and isinstance(value, dict):
                 yield from ((word, f".{key}{step}", part) for word, step, part in _in(value))
-            else:
+            elif isinstance(value, _WITH_PARTS):
                 yield str(key), f".{key}", value
         yield from _in(item.entries)
         yield from ((word, f".items{step}", part) for word, step, part in _in(item.items))
 
 
 def _is_plain(key: Any) -> bool:
-    """Tells whether something is written as text, in a length that makes sense."""
+    """Tells whether something is written as text."""
     if isinstance(key, tuple):
         return all(map(_is_plain, key))
-    if isinstance(key, int) and key.bit_length() > _MOST_BITS:
-        return False
     return key is None or isinstance(key, str | int | float | bytes)
 
 
 def by_id(members: Sequence[Any]) -> Sequence[Any]:
     """Returns objects in the order of their ids, where those are 0, 1, ...; else as they are."""
-    owners = [m for m in members if isinstance(m, Record) and type(m.state.get("id")) is int]
-    known = {owner.state["id"]: owner for owner in owners}
-    if len(owners) < len(members) or set(known) != set(range(len(members))):
+    known: dict[int, Any] = {}
+    for member in members:
+        number = member.state.get("id") if isinstance(member, Record) else None
+        if type(number) is not int or not 0 <= number < len(members):
+            return members
+        known[number] = member
+    if len(known) < len(members):
         return members
     return [known[number] for number in range(len(members))]
 
@@ -164,14 +182,17 @@ def module_state(
     def visit(item: Record, prefix: str, exact: str, depth: int) -> None:
         if depth > 100:
             raise CheckpointError("a module of the file is nested without end")
+        budget.spend(4 + len(item.state) // 4 + (len(prefix) + len(exact) >> 5))
         settings[prefix.removesuffix(".")] = {
             str(k): v for k, v in item.state.items() if isinstance(v, int | float | str)
         }
         hidden = item.state.get("_non_persistent_buffers_set")
-        left_out = set(map(str, hidden.items)) if isinstance(hidden, Record) else set()
+        left_out = texts(hidden.items) if isinstance(hidden, Record) else set()
         for part in ("_parameters", "_buffers"):
             for name, tensor in item.state[part].items():
+                budget.spend(_VISIT)
                 if str(name) not in left_out and holds_tensors(tensor):
+                    budget.spend(4 + (len(prefix) + len(exact) >> 5))
                     found.append((f"{prefix}{name}", f"{exact}.{part}[{name!r}]", tensor))
         for name, inner in item.state["_modules"].items():
             if is_module(inner):
@@ -194,9 +215,15 @@ def state_dict(value: Any) -> Mapping[str, Any] | None:
     Numbers, words and nothing may stand among them, as `_extra_state` and `version` do, but no
     other container of tensors: those are parts of something larger.
     """
-    inside = list(_in(mapping(value)))
-    arrays = [part for part in inside if isinstance(part[2], Tensor) or is_unread(part[2])]
-    others = [item for *_, item in inside if not isinstance(item, Tensor) and not is_unread(item)]
+    arrays: list[tuple[str, str, Any]] = []
+    others: list[Any] = []
+    for part in _in(mapping(value)):
+        item = part[2]
+        if isinstance(item, Tensor) or is_unread(item):
+            budget.spend(4)
+            arrays.append(part)
+        else:
+            others.append(item)
     if not any(isinstance(array, Tensor) for *_, array in arrays) or any(
         map(holds_tensors, others)
     ):
@@ -211,7 +238,13 @@ def is_unread(value: Any) -> bool:
 
 def holds_tensors(value: Any) -> bool:
     """Tells whether a tensor is in a value, however deep."""
-    return next(walk(value), None) is not None
+    return isinstance(value, _WITH_PARTS) and next(walk(value), None) is not None
+
+
+def texts(items: Sequence[Any]) -> set[str]:
+    """Returns those of some items that are texts."""
+    budget.spend(len(items))
+    return {item for item in items if type(item) is str}
 
 
 def _state(found: list[tuple[str, str, Any]], what: str) -> dict[str, Any]:

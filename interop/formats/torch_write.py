@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from interop.pickles.values import is_extended
 from jfl.errors import CheckpointError, UsageError
+from jfl.sources.pickles.values import is_extended
 
 
 def require(path: Path) -> None:

@@ -13,7 +13,7 @@ from interop.look import numbers
 from jfl.errors import CheckpointError, UsageError
 
 OWN = "own.params."
-_NUMBERED = re.compile(r"^(?P<before>.*?)(?P<client>\d+)\.(?P<rest>.*)$")
+_NUMBERED = re.compile(r"^(?P<before>.*?)(?<!\d)(?P<client>\d{1,18})\.(?P<rest>.*)$")
 _REAL = ("float", "bfloat", "complex")
 _FAR = 5.0  # robust standard deviations
 _ROBUST = 1.4826  # from a median of absolute deviations to a standard deviation
@@ -97,7 +97,7 @@ def table(contents: Contents) -> list[dict[str, Any]]:
     broken = dict.fromkeys(known, 0)
     first = next(iter(known.values()))
     for path in [p for p, e in first.items() if e.dtype.startswith(_REAL)]:
-        total: Any = np.zeros(first[path].shape)
+        total: Any = 0.0
         finite = 0
         for client, value in _values(known, path):
             bad = int((~np.isfinite(value)).sum())

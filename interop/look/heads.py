@@ -5,7 +5,9 @@ from pathlib import Path
 
 from interop.formats.base import Contents
 
-_NUMBERED = re.compile(r"(?P<before>.*?)(?P<client>\d+)\.(?P<head>\d+)\.(?P<rest>\D.*)")
+_NUMBERED = re.compile(
+    r"(?P<before>.*?)(?<!\d)(?P<client>\d{1,18})\.(?P<head>\d{1,18})\.(?P<rest>\D.*)"
+)
 
 
 def said(path: Path, contents: Contents) -> str | None:

@@ -8,17 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from interop.pickles import listing, names, tensors
 from interop.pickles.archive import Archive
-from interop.pickles.machine import Machine
-from interop.pickles.regions import File, Region
-from interop.pickles.tokens import Budget, Tape
-from interop.pickles.values import Name, Storage
 from jfl.errors import CheckpointError, SafetyError
+from jfl.sources.pickles import budget, rebuild
+from jfl.sources.pickles.budget import Budget
+from jfl.sources.pickles.machine import Machine, Vocabulary
+from jfl.sources.pickles.regions import File, Region
+from jfl.sources.pickles.tokens import Tape
+from jfl.sources.pickles.values import Name, Record, Storage
 
 MAGIC = 0x1950A86A20F9469CFC6C
 _MAGIC_PICKLE = b"\x8a\x0a" + MAGIC.to_bytes(10, "little") + b"."
 _LEGACY_PROTOCOL = 1001
+_NESTED = 64  # units of a torch file inside a pickle, beside those of what it holds
 
 
 def kind(path: Path) -> str:
@@ -42,28 +47,21 @@ def read(path: Path, classes: Sequence[str] = ()) -> Any:
     """Returns what a file holds, its tensors unread.
 
     Raises:
-        SafetyError: it names what is not allowed, or claims more than it has.
+        SafetyError: it names what is not allowed, claims more than it has, or makes more work than
+            its size.
         CheckpointError: it is damaged or no such file.
     """
     names.check_prefixes(classes)
-    file, budget = File(path), Budget()
-    which = kind(path)
-
-    def others() -> list[str]:
-        return listing.needed(path, classes)
-
-    if which == "zip":
-        return _Zip(file, classes, budget, others).read()
-    if which == "legacy":
-        return _Legacy(file.whole(), classes, budget, others).read()
-
-    def nested(region: Region) -> Any:
-        return _Legacy(region, classes, budget, others).read()
-
-    tape = Tape(file.whole())
-    value = Machine(tape, classes, budget, nested=nested, others=others).read()
-    _require_end(tape)
-    return value
+    which, file = kind(path), File(path)
+    with budget.held(path) as work:
+        if which == "zip":
+            return _Zip(file, classes, work).read()
+        if which == "legacy":
+            return _Legacy(file.whole(), path, classes, work).read()
+        tape = Tape(file.whole())
+        value = Machine(tape, _Plain(path, classes, work), work).read()
+        _require_end(tape)
+        return value
 
 
 def _require_end(tape: Tape) -> None:
@@ -72,11 +70,67 @@ def _require_end(tape: Tape) -> None:
         raise SafetyError(f"{tape.region.where} has {rest:,} bytes behind its end; refused")
 
 
-class _Zip:
-    def __init__(self, file: File, classes: Sequence[str], budget: Budget, others: Any) -> None:
-        self.archive = Archive(file)
+class _Torch(Vocabulary):
+    """What files of torch's users name: data by an exact list, and classes that become records."""
+
+    def __init__(self, path: Path, classes: Sequence[str], work: Budget) -> None:
+        super().__init__()
+        self._path, self._classes, self._work = path, classes, work
         self.storages: dict[str, Storage] = {}
-        self._settings = {"prefixes": classes, "budget": budget, "others": others}
+
+    def check(self, name: str, where: str, position: int) -> None:
+        if name not in names.DATA and not names.is_class(name, self._classes):
+            others = listing.needed(self._path, self._classes)
+            raise names.refusal(where, name, position, others)
+
+    def make(self, name: Name, arguments: tuple[Any, ...]) -> Any:
+        maker = tensors.MAKERS.get(name) or rebuild.MAKERS.get(name)
+        if maker is not None:
+            made = maker(*arguments)
+            return made.item() if isinstance(made, np.generic) else made
+        if name == "torch.storage._load_from_bytes":
+            (content,) = arguments
+            return self.nested(rebuild.opened(content))
+        if name in names.DATA:
+            raise ValueError(f"a call of {name}")
+        return Record(name, arguments)
+
+    def nested(self, region: Region) -> Any:
+        """Reads a torch file inside the pickle.
+
+        Raises:
+            SafetyError: there must not be one.
+        """
+        raise SafetyError(f"{region.where} nests torch files in torch files; refused")
+
+    def storage(self, kind: Any, name: str, location: Any, numel: int) -> Storage:
+        """Returns a storage, which a file may refer to often.
+
+        Raises:
+            ValueError: it is two things at once.
+        """
+        dtype = tensors.storage_dtype(kind)
+        known = self.storages.get(name)
+        if known is None:
+            place = location if type(location) is str else ""
+            known = self.storages[name] = Storage(dtype, name, place, numel)
+        if known.dtype != dtype or known.numel != numel:
+            raise ValueError(f"storage {name[:80]} is two things at once")
+        return known
+
+
+class _Plain(_Torch):
+    def nested(self, region: Region) -> Any:
+        self._work.spend(_NESTED)
+        inner = _Legacy(region, self._path, self._classes, self._work)
+        inner.names = self.names
+        return inner.read()
+
+
+class _Zip(_Torch):
+    def __init__(self, file: File, classes: Sequence[str], work: Budget) -> None:
+        super().__init__(file.path, classes, work)
+        self.archive = Archive(file)
 
     def read(self) -> Any:
         byteorder = self.archive.text("byteorder")
@@ -85,23 +139,20 @@ class _Zip:
                 f"{self.archive.where} was written on a big-endian machine; save it again on a "
                 "little-endian one"
             )
-        region = self.archive.region("data.pkl")
-        return Machine(Tape(region), persistent=self._storage, **self._settings).read()
+        return Machine(Tape(self.archive.region("data.pkl")), self, self._work).read()
 
-    def _storage(self, key: Any) -> Storage:
+    def persistent(self, key: Any, where: str, position: int) -> Storage:
         _, kind, name, location, numel = _checked_id(key, 5)
-        if name not in self.storages:
-            storage = Storage(tensors.storage_dtype(kind), name, str(location), numel)
+        storage = self.storage(kind, name, location, numel)
+        if storage.region is None:
             storage.bind(self.archive.region(f"data/{name}"))
-            self.storages[name] = storage
-        return _same(self.storages[name], kind, numel)
+        return storage
 
 
-class _Legacy:
-    def __init__(self, region: Region, classes: Sequence[str], budget: Budget, others: Any) -> None:
+class _Legacy(_Torch):
+    def __init__(self, region: Region, path: Path, classes: Sequence[str], work: Budget) -> None:
+        super().__init__(path, classes, work)
         self.region, self.tape = region, Tape(region)
-        self.storages: dict[str, Storage] = {}
-        self._settings = {"prefixes": classes, "budget": budget, "others": others}
 
     def read(self) -> Any:
         if self._pickle() != MAGIC or self._pickle() != _LEGACY_PROTOCOL:
@@ -111,33 +162,31 @@ class _Legacy:
             raise CheckpointError(f"{self.region.where} was written on a big-endian machine")
         value = self._pickle()
         keys = self._pickle()
-        if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(self.storages):
+        words = keys if isinstance(keys, list) else []
+        if not all(type(key) is str for key in words) or sorted(words) != sorted(self.storages):
             raise CheckpointError(f"{self.region.where} is damaged: its list of storages is wrong")
-        for key in map(str, keys):
+        for key in words:
             storage = self.storages[key]
             (count,) = struct.unpack("<q", self.tape.take(8))
             if count != storage.numel:
                 raise CheckpointError(
-                    f"{self.region.where} is damaged: storage {key} has {count:,} elements, not "
-                    f"{storage.numel:,}"
+                    f"{self.region.where} is damaged: storage {key[:80]} has {count:,} elements, "
+                    f"not {storage.numel:,}"
                 )
             storage.bind(self.tape.skip(count * storage.dtype.itemsize))
         _require_end(self.tape)
         return value
 
-    def _pickle(self) -> Any:
-        return Machine(self.tape, persistent=self._storage, **self._settings).read()
-
-    def _storage(self, key: Any) -> Any:
+    def persistent(self, key: Any, where: str, position: int) -> Any:
         if isinstance(key, tuple) and len(key) == 4 and key[0] == "module":
             return key[1]  # a class, with its source text, which nobody needs
         _, kind, name, location, numel, view = _checked_id(key, 6)
         if view is not None:
             raise CheckpointError(f"{self.region.where} holds views of storages, as torch 0.3 did")
-        if name not in self.storages:
-            dtype = tensors.storage_dtype(kind)
-            self.storages[name] = Storage(dtype, name, str(location), numel)
-        return _same(self.storages[name], kind, numel)
+        return self.storage(kind, name, location, numel)
+
+    def _pickle(self) -> Any:
+        return Machine(self.tape, self, self._work).read()
 
 
 def _checked_id(key: Any, size: int) -> tuple[Any, ...]:
@@ -146,9 +195,3 @@ def _checked_id(key: Any, size: int) -> tuple[Any, ...]:
     if not isinstance(key[1], Name) or type(key[2]) is not str or type(key[4]) is not int:
         raise ValueError("a persistent id of wrong parts")
     return key
-
-
-def _same(storage: Storage, kind: Any, numel: int) -> Storage:
-    if storage.dtype != tensors.storage_dtype(kind) or storage.numel != numel:
-        raise ValueError(f"storage {storage.key} is two things at once")
-    return storage

@@ -6,16 +6,20 @@ from typing import Any
 
 from interop.pickles import names
 from interop.pickles.archive import Archive
-from interop.pickles.regions import File, Inline, Latin, Region, Text
-from interop.pickles.tokens import Budget, Tape, tokens
 from jfl.errors import JflError
+from jfl.sources.pickles import budget
+from jfl.sources.pickles.budget import Budget
+from jfl.sources.pickles.machine import dotted
+from jfl.sources.pickles.regions import File, Latin, Memory, Region, Text
+from jfl.sources.pickles.tokens import Tape, tokens
 
 _TEXTS = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
 _BYTES = {"BINBYTES", "BINBYTES8", "SHORT_BINBYTES", "BYTEARRAY8", "BINSTRING", "SHORT_BINSTRING"}
-_PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
+_PUTS = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
 _GETS = {"GET", "BINGET", "LONG_BINGET"}
 _DEEPEST = 3
 _SHORTEST = 16  # bytes of a pickle that names something
+_NEW_NAME = 200  # units of a name that is listed, and shown
 
 
 def listed(path: Path, classes: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -25,18 +29,20 @@ def listed(path: Path, classes: Sequence[str] = ()) -> list[dict[str, Any]]:
         JflError: the file is not there, or no such file.
     """
     found: dict[str, dict[str, Any]] = {}
-    for name, position, depth in _walk_file(path):
-        known = found.setdefault(
-            name,
-            {
-                "name": name,
-                "position": position,
-                "nested": depth,
-                "times": 0,
-                "verdict": names.verdict(name, classes),
-            },
-        )
-        known["times"] += 1
+    with budget.held(path) as work:
+        for name, position, depth in _walk_file(path, work):
+            work.spend(len(name) // 64)
+            known = found.get(name)
+            if known is None:
+                work.spend(_NEW_NAME)
+                known = found[name] = {
+                    "name": name,
+                    "position": position,
+                    "nested": depth,
+                    "times": 0,
+                    "verdict": names.verdict(name, classes),
+                }
+            known["times"] += 1
     return sorted(found.values(), key=lambda entry: entry["name"])
 
 
@@ -49,46 +55,44 @@ def needed(path: Path, classes: Sequence[str]) -> list[str]:
     return sorted(verdicts - {"data", "record", "refused"})[:20]
 
 
-def _walk_file(path: Path) -> Iterator[tuple[str, int, int]]:
+def _walk_file(path: Path, work: Budget) -> Iterator[tuple[str, int, int]]:
     file = File(path)
-    budget = Budget()
     region = file.whole()
     if region.read(0, min(4, region.length)) == b"PK\x03\x04":
-        yield from _walk(Tape(Archive(file).region("data.pkl")), budget, 0)
+        yield from _walk(Tape(Archive(file).region("data.pkl")), work, 0)
     else:
-        yield from _walk_all(region, budget, 0)
+        yield from _walk_all(region, work, 0)
 
 
-def _walk_all(region: Region, budget: Budget, depth: int) -> Iterator[tuple[str, int, int]]:
+def _walk_all(region: Region, work: Budget, depth: int) -> Iterator[tuple[str, int, int]]:
     """Walks the pickles that stand one behind another at the start of a region."""
     tape = Tape(region)
     for _ in range(5):  # legacy torch.save writes so many, then raw numbers
         if region.length - tape.position < 2 or region.read(tape.position, 1) != b"\x80":
             return
-        yield from _walk(tape, budget, depth)
+        yield from _walk(tape, work, depth)
 
 
-def _walk(tape: Tape, budget: Budget, depth: int) -> Iterator[tuple[str, int, int]]:
+def _walk(tape: Tape, work: Budget, depth: int) -> Iterator[tuple[str, int, int]]:
     words: list[Any] = []
     memo: dict[int, Any] = {}
     start = tape.region.start if depth == 0 else 0
-    for position, name, argument in tokens(tape, budget, tape.region.where):
+    for position, name, argument in tokens(tape, work, tape.region.where):
         if name in ("GLOBAL", "INST"):
             module, _, word = argument.partition(" ")
             words.append(None)
-            yield names.dotted(module, word), start + position, depth
+            yield dotted(module, word), start + position, depth
         elif name == "STACK_GLOBAL":
             module, word = words[-2:] if len(words) > 1 else (None, None)
             words = [None]
-            yield names.dotted(str(module), str(word)), start + position, depth
+            yield dotted(str(module), str(word)), start + position, depth
         elif name in _TEXTS:
             words.append(argument if isinstance(argument, str) else None)
         elif name in _GETS:
             words.append(memo.get(argument))
-        elif name == "MEMOIZE":
-            memo[len(memo)] = words[-1] if words else None
         elif name in _PUTS:
-            memo[argument] = words[-1] if words else None
+            work.spend(2)
+            memo[len(memo) if argument is None else argument] = words[-1] if words else None
         elif name not in ("PROTO", "FRAME", "MARK"):
             words.append(None)
         if len(words) > 64:
@@ -97,7 +101,7 @@ def _walk(tape: Tape, budget: Budget, depth: int) -> Iterator[tuple[str, int, in
             inner = _pickle_in(argument, tape.region.where)
             if inner is not None:
                 try:
-                    yield from _walk_all(inner, budget, depth + 1)
+                    yield from _walk_all(inner, work, depth + 1)
                 except JflError:
                     continue  # bytes that only look like a pickle
 
@@ -110,7 +114,7 @@ def _pickle_in(argument: Any, where: str) -> Region | None:
         except UnicodeEncodeError:
             return None
     if isinstance(argument, bytes | bytearray):
-        argument = Inline(bytes(argument), where)
+        argument = Memory(bytes(argument), where).whole()
     elif isinstance(argument, Text):
         if argument.read(0, 2) != b"\xc2\x80":
             return None

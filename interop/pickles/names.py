@@ -8,8 +8,8 @@ is known for attacks stays refused whatever prefix is given.
 import sys
 from collections.abc import Iterable, Sequence
 
-from interop.pickles.values import DTYPES
 from jfl.errors import SafetyError, UsageError
+from jfl.sources.pickles.values import DTYPES
 
 CLASSES = ("torch.nn", "torch.optim", "flcore", "utils.ALA")
 """Modules whose classes and functions become records unasked."""
@@ -117,14 +117,6 @@ _STRICT = {
     "system", "popen", "eval", "exec", "execfile", "compile", "getattr", "setattr", "import_module",
     "check_output", "spawn", "loads",
 }  # fmt: skip
-_RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg", "UserDict": "collections"}
-_OF_PYTHON_2 = {"xrange": "range", "unicode": "str", "long": "int"}
-
-
-def dotted(module: str, name: str) -> str:
-    """Returns one name for a module and what it holds, with Python 2's modules renamed."""
-    renamed = _RENAMED.get(module, module)
-    return f"{renamed}.{_OF_PYTHON_2.get(name, name) if renamed == 'builtins' else name}"
 
 
 def check_prefixes(prefixes: Sequence[str]) -> None:

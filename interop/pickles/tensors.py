@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from interop.pickles.names import STORAGES
-from interop.pickles.values import DTYPES, Name, Record, Storage, Tensor
+from jfl.sources.pickles import rebuild
+from jfl.sources.pickles.values import DTYPES, Name, Record, Storage, Tensor, checked_shape, what
 
 UNREAD = "torch.Tensor"
 """The class of records that are tensors, but not of one block of numbers: only their parts are."""
@@ -20,14 +21,14 @@ def storage_dtype(name: Any) -> np.dtype:
     """
     word = str(name).rsplit(".", 1)[-1] if isinstance(name, Name) else ""
     if word not in STORAGES:
-        raise ValueError(f"{name!s:.60} where a storage class should be")
+        raise ValueError(f"{what(name)} where a storage class should be")
     return DTYPES[STORAGES[word]]
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *more: Any) -> Any:
     if not isinstance(storage, Storage):
         raise ValueError("a tensor without storage")
-    return _turned(Tensor(storage, offset, tuple(size), tuple(stride)), more[2:])
+    return _turned(Tensor(storage, offset, size, stride), more[2:])
 
 
 def _tensor_v3(
@@ -37,7 +38,7 @@ def _tensor_v3(
     if not isinstance(storage, Storage) or not isinstance(dtype, Name):
         raise ValueError("a tensor without storage")
     kind = DTYPES[dtype.removeprefix("torch.")]
-    return _turned(Tensor(storage, offset, tuple(size), tuple(stride), kind), more)
+    return _turned(Tensor(storage, offset, size, stride, kind), more)
 
 
 def _turned(tensor: Tensor, more: tuple[Any, ...]) -> Any:
@@ -61,10 +62,11 @@ def _parameter(data: Any, *_: Any) -> Any:
 
 
 def _from_type(function: Any, _kind: Any, arguments: Any, _state: Any) -> Any:
-    words = str(function).rsplit(".", 1)
-    if not isinstance(function, Name) or words[0] != "torch._utils" or words[1] not in MAKERS:
-        raise ValueError(f"a tensor made by {function!s:.60}")
-    return MAKERS[words[1]](*arguments)
+    known = isinstance(function, Name) and function.startswith("torch._utils.")
+    maker = MAKERS.get(function) if known else None
+    if maker is None or type(arguments) is not tuple:
+        raise ValueError(f"a tensor made by {what(function)}")
+    return maker(*arguments)
 
 
 def _sparse(layout: Any, arguments: Any, *_: Any) -> Record:
@@ -75,7 +77,9 @@ def _sparse(layout: Any, arguments: Any, *_: Any) -> Record:
         "torch.sparse_bsr": ("crow_indices", "col_indices", "values", "size"),
         "torch.sparse_csc": ("ccol_indices", "row_indices", "values", "size"),
         "torch.sparse_bsc": ("ccol_indices", "row_indices", "values", "size"),
-    }[layout]
+    }.get(str(layout) if isinstance(layout, str) else "")
+    if words is None or not isinstance(arguments, tuple | list):
+        raise ValueError(f"a sparse tensor of the layout {what(layout)}")
     made = Record(UNREAD, (layout,))
     made.state = dict(zip(words, arguments, strict=False))
     return made
@@ -89,7 +93,9 @@ def _nested(buffer: Any, sizes: Any, strides: Any, offsets: Any) -> Record:
 
 def _meta(dtype: Any, size: Any, stride: Any, *_: Any) -> Tensor:
     """Makes a tensor that has a shape only; who reads it is told that its values are missing."""
-    shape, strides = tuple(size), tuple(stride)
+    shape, strides = checked_shape(size), checked_shape(stride)
+    if not isinstance(dtype, Name):
+        raise ValueError("a tensor without a type")
     last = sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) if shape else 0
     storage = Storage(DTYPES[dtype.removeprefix("torch.")], "meta", "meta", max(last + 1, 0))
     return Tensor(storage, 0, shape, strides)
@@ -101,13 +107,12 @@ def _moved(data: Any, *_: Any) -> Tensor:
     return data
 
 
-MAKERS: dict[str, Callable[..., Any]] = {
+_REBUILD: dict[str, Callable[..., Any]] = {
     "_rebuild_tensor": _tensor,
     "_rebuild_tensor_v2": _tensor,
     "_rebuild_tensor_v3": _tensor_v3,
     "_rebuild_parameter": _parameter,
     "_rebuild_parameter_with_state": _parameter,
-    "_rebuild_from_type_v2": _from_type,
     "_rebuild_qtensor": _tensor,
     "_rebuild_sparse_tensor": _sparse,
     "_rebuild_sparse_csr_tensor": _sparse,
@@ -117,3 +122,12 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "_rebuild_device_tensor_from_cpu_tensor": _moved,
     "_rebuild_xla_tensor": _moved,
 }
+
+MAKERS: dict[str, Callable[..., Any]] = {
+    **{f"torch._utils.{name}": maker for name, maker in _REBUILD.items()},
+    "torch._tensor._rebuild_from_type_v2": _from_type,
+    "torch.Size": lambda items=(): tuple(rebuild.listed(items)),
+    "torch.torch_version.TorchVersion": rebuild.text,
+    "torch.serialization._get_layout": rebuild.text,
+}
+"""The functions of torch by their dotted names."""

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from interop.formats import find, gguf, npz, safetensors
-from interop.pickles.values import is_numeric
 from jfl.errors import CheckpointError, SafetyError
+from jfl.sources.pickles.values import is_numeric
 
 # bytes of a block of so many numbers, as ggml-common.h asserts them of its structs
 BLOCKS = {

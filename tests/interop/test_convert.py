@@ -332,7 +332,7 @@ def test_models_of_a_snapshot_come_out_under_their_own_names(small, tmp_path):
 def test_lists_of_state_dicts_are_clients_too():
     from interop import snapshot
     from interop.formats import torch_file
-    from interop.pickles.values import Record, Storage, Tensor
+    from jfl.sources.pickles.values import Record, Storage, Tensor
 
     tensor = Tensor(Storage(np.dtype("<f4"), "0", "cpu", 4), 0, (2, 2), (2, 1))
     state = {"head.weight": tensor}

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from interop.pickles import files, listing
-from interop.pickles.values import Record, Tensor
 from jfl.errors import CheckpointError, SafetyError
+from jfl.sources.pickles.values import Record, Tensor
 from tests.interop import hostile
 
 CHECKOUT = Path(__file__).parents[2]

@@ -15,8 +15,8 @@ from interop import inspect
 from interop.formats import safetensors
 from interop.inspect import Wanted
 from interop.look import heat
-from interop.pickles.regions import File
 from jfl.errors import CheckpointError, SafetyError, UsageError
+from jfl.sources.pickles.regions import File
 from tests import command_line
 from tests.interop import hostile
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from interop import convert, experiments, run_folder, servers, snapshot
-from interop.pickles.values import Record
 from interop.to_run import Wanted, plan
 from jfl.errors import CheckpointError, UsageError
+from jfl.sources.pickles.values import Record
 
 torch = pytest.importorskip("torch")
 

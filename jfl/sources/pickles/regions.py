@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from jfl.errors import CheckpointError
+from jfl.sources.pickles import budget
 
 
 class File:
@@ -36,9 +37,7 @@ class File:
             CheckpointError: the file ends before them.
         """
         if length < 0 or start < 0 or start + length > self.size:
-            raise CheckpointError(
-                f"{self.path} is truncated: {length:,} bytes at byte {start:,} lie beyond its end"
-            )
+            raise self._truncated(start, length)
         parts = []
         while length:
             try:
@@ -51,9 +50,30 @@ class File:
             start, length = start + len(part), length - len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def _truncated(self, start: int, length: int) -> CheckpointError:
+        return CheckpointError(
+            f"{self.path} is truncated: {length:,} bytes at byte {start:,} lie beyond its end"
+        )
+
     def whole(self) -> "Region":
         """Returns all of the file as a region."""
         return Region(self, 0, self.size)
+
+
+class Memory(File):
+    """Bytes that were already read, as a file."""
+
+    def __init__(self, content: bytes, origin: str) -> None:
+        """Takes the bytes, and the file they came from for messages."""
+        self.path, self.size = Path(origin), len(content)
+        self.decoded = (-1, b"")
+        self._content = content
+
+    def read(self, start: int, length: int) -> bytes:
+        """Returns some of the bytes; see File."""
+        if length < 0 or start < 0 or start + length > self.size:
+            raise self._truncated(start, length)
+        return self._content[start : start + length]
 
 
 class Region:
@@ -101,36 +121,6 @@ class Region:
             )
 
 
-class Inline(Region):
-    """A few bytes that were already read."""
-
-    __slots__ = ("content", "origin")
-
-    def __init__(self, content: bytes, origin: str) -> None:
-        self.content, self.origin = content, origin
-        self.start, self.length = 0, len(content)
-
-    @property
-    def where(self) -> str:
-        """The file, for messages."""
-        return self.origin
-
-    @property
-    def limit(self) -> int:
-        """See Region."""
-        return self.length
-
-    def read(self, start: int = 0, length: int | None = None) -> bytes:
-        """Returns some of the bytes; see Region."""
-        length = self.length - start if length is None else length
-        self._require(start, length)
-        return self.content[start : start + length]
-
-    def part(self, start: int, length: int) -> "Inline":
-        """Returns a region inside this one; see Region."""
-        return Inline(self.read(start, length), self.origin)
-
-
 class Text(Region):
     """UTF-8 text too long to be read before it is needed."""
 
@@ -142,7 +132,7 @@ class Latin(Region):
 
     __slots__ = ("text",)
 
-    def __init__(self, text: Region, start: int = 0, length: int | None = None) -> None:
+    def __init__(self, text: Text, start: int = 0, length: int | None = None) -> None:
         """Decodes the text once to learn its length, unless that is known.
 
         Raises:
@@ -164,9 +154,10 @@ class Latin(Region):
         return Latin(self.text, self.start + start, length)
 
 
-def _decoded(text: Region) -> bytes:
+def _decoded(text: Text) -> bytes:
     place, content = text.file.decoded
     if place != text.start:
+        budget.spend(text.length >> 8)  # whoever reads two in turns decodes them each time
         try:
             content = text.read().decode("utf-8").encode("latin-1")
         except UnicodeError as error:

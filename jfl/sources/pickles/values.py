@@ -6,8 +6,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from interop.pickles.regions import Region
 from jfl.errors import CheckpointError, SafetyError
+from jfl.sources.pickles import budget
+from jfl.sources.pickles.regions import Region
 
 DTYPES: dict[str, np.dtype] = {
     name: np.dtype(kind)
@@ -34,6 +35,9 @@ _PACKED = {"quint4x2": 2, "quint2x4": 4}  # numbers in one element of their stor
 
 _MOST_AXES = 32
 _MOST_ELEMENTS = 1 << 56
+_MOST_FIELDS = 1024
+_RECORD, _STORAGE, _TENSOR = 8, 6, 4  # units of one
+_READ, _BYTES_READ = 20, 7  # units of a read: a constant, and for every 128 bytes one
 
 
 def word(dtype: np.dtype) -> str:
@@ -51,6 +55,31 @@ def is_extended(dtype: np.dtype) -> bool:
     return dtype.type.__module__ == ml_dtypes.bfloat16.__module__
 
 
+def what(value: Any) -> str:
+    """Returns what a value is called in messages: a short text as it is, else only its type."""
+    return value[:60] if isinstance(value, str) else type(value).__name__
+
+
+def checked_shape(sizes: Any) -> tuple[int, ...]:
+    """Returns a shape or strides.
+
+    Raises:
+        SafetyError: it has more axes, or larger ones, than arrays have.
+    """
+    if type(sizes) not in (tuple, list):
+        raise ValueError(f"a {what(sizes)} as a shape")
+    if len(sizes) > _MOST_AXES or not all(map(_is_size, sizes)):
+        raise SafetyError(
+            f"a tensor has {len(sizes)} axes, or sizes or strides that are no whole numbers below "
+            "2^56; refused, save it again"
+        )
+    return tuple(sizes)
+
+
+def _is_size(number: Any) -> bool:
+    return type(number) is int and 0 <= number < _MOST_ELEMENTS
+
+
 class Name(str):
     """The dotted name of a class or function; a word, not the thing itself."""
 
@@ -63,6 +92,7 @@ class Record:
     __slots__ = ("arguments", "entries", "items", "name", "state")
 
     def __init__(self, name: str, arguments: tuple[Any, ...] = ()) -> None:
+        budget.spend(_RECORD)
         self.name, self.arguments = name, arguments
         self.state: dict[Any, Any] = {}
         self.items: list[Any] = []
@@ -73,6 +103,7 @@ class Record:
         parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
         if all(isinstance(part, dict) or part is None for part in parts):
             for part in parts:
+                budget.spend(2 * len(part or ()))
                 self.state.update(part or {})
         else:
             self.items.append(state)
@@ -81,10 +112,12 @@ class Record:
 class DType:
     """A NumPy dtype under construction: its byte order comes after it was named."""
 
-    __slots__ = ("numpy",)
+    __slots__ = ("fields", "numpy")
 
     def __init__(self, numpy: np.dtype) -> None:
         self.numpy = numpy
+        self.fields = 1
+        """How many plain types are in it, each counted as often as it is in it."""
 
     def build(self, state: tuple[Any, ...]) -> None:
         """Takes what NumPy says beside the name: byte order, fields, unit of dates, inner arrays.
@@ -94,20 +127,30 @@ class DType:
         """
         _, order, inner, names, fields, size, *_ = state
         if names is not None:
+            self._limit(len(names))
             parts = [fields[name] for name in names]
             if any(not isinstance(part[0], DType) for part in parts):
                 raise ValueError("a field without dtype")
-            layout = {"names": list(map(str, names)), "formats": [p[0].numpy for p in parts],
+            self._limit(sum(part[0].fields for part in parts))
+            layout = {"names": list(map(what, names)), "formats": [p[0].numpy for p in parts],
                       "offsets": [p[1] for p in parts], "itemsize": size}  # fmt: skip
             self.numpy = np.dtype(layout)  # pyright: ignore[reportArgumentType, reportCallIssue]
         elif inner is not None:
-            self.numpy = np.dtype((inner[0].numpy, tuple(inner[1])))
+            self._limit(inner[0].fields + 1)
+            self.numpy = np.dtype((inner[0].numpy, checked_shape(inner[1])))
         elif self.numpy.kind in "mM" and len(state) > 8:
             unit, count = state[8][1][:2]
-            unit = unit.decode() if isinstance(unit, bytes) else unit
+            unit = unit.decode() if isinstance(unit, bytes) else what(unit)
             self.numpy = np.dtype(f"{order}{self.numpy.kind}8[{int(count)}{unit}]")
         elif order in ("<", ">"):
             self.numpy = self.numpy.newbyteorder(order)
+
+    def _limit(self, fields: int) -> None:
+        """Counts plain types: NumPy walks a type as a tree, whatever its parts share."""
+        budget.spend(fields)
+        if fields > _MOST_FIELDS:
+            raise ValueError(f"a type of over {_MOST_FIELDS} fields")
+        self.fields = fields
 
 
 class Storage:
@@ -116,8 +159,9 @@ class Storage:
     __slots__ = ("dtype", "key", "location", "numel", "region")
 
     def __init__(self, dtype: np.dtype, key: str, location: str, numel: int) -> None:
-        if numel < 0:
-            raise ValueError(f"a storage of {numel} elements")
+        if not _is_size(numel):
+            raise ValueError("a storage of a size that is none")
+        budget.spend(_STORAGE)
         self.dtype, self.key, self.location, self.numel = dtype, key, location, numel
         self.region: Region | None = None
 
@@ -153,16 +197,19 @@ class Tensor:
         Raises:
             SafetyError: one does not, which torch would read from foreign memory.
         """
+        budget.spend(_TENSOR)
+        shape, strides = checked_shape(shape), checked_shape(strides)
         self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
         self.dtype = storage.dtype if dtype is None else dtype
         self.parameter = False
-        numbers = (offset, *shape, *strides)
-        if any(type(n) is not int or n < 0 for n in numbers) or len(shape) != len(strides):
-            raise SafetyError(f"a tensor of shape {shape} has the strides {strides}")
-        if len(shape) > _MOST_AXES or math.prod(max(n, 1) for n in shape) >= _MOST_ELEMENTS:
-            raise SafetyError(f"a tensor has {len(shape)} axes, or more elements than memory can")
+        if not _is_size(offset) or len(shape) != len(strides):
+            raise SafetyError(
+                f"a tensor has {len(shape)} sizes, {len(strides)} strides, or an offset that is none"
+            )
+        if math.prod(max(n, 1) for n in shape) >= _MOST_ELEMENTS:
+            raise SafetyError(f"a tensor of shape {shape} has more elements than memory can")
         held = storage.numel * storage.dtype.itemsize // self.dtype.itemsize
-        held *= _PACKED.get(word(self.dtype), 1)
+        held *= _in_one(self.dtype)
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
         if math.prod(shape) and last >= held:
             raise SafetyError(
@@ -174,20 +221,38 @@ class Tensor:
     def nbytes(self) -> int:
         """Bytes of its values."""
         numbers = math.prod(self.shape) * self.dtype.itemsize
-        return -(-numbers // _PACKED.get(word(self.dtype), 1))
+        return -(-numbers // _in_one(self.dtype))
 
     @property
     def place(self) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
         """What two tensors share that are one: storage, offset, shape, strides."""
         return id(self.storage), self.offset, self.shape, self.strides
 
+    def require_held(self) -> None:
+        """Refuses a small storage that is repeated to a size the file does not have.
+
+        Raises:
+            SafetyError: it is one.
+        """
+        region = self.storage.region
+        if region is not None and self.nbytes > region.limit:
+            raise SafetyError(
+                f"{region.where} holds a tensor of {self.nbytes:,} bytes, more than itself"
+            )
+
     def read(self) -> np.ndarray:
         """Returns the values, in an array of their own.
 
         Raises:
             CheckpointError: the file ends before them.
-            SafetyError: it is a small storage repeated to a size the file does not have.
+            SafetyError: it is larger than its file, or the file was read too often.
         """
+        array = self.stored()
+        array = array.astype(self.dtype.newbyteorder("="), copy=False)
+        return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+
+    def stored(self) -> np.ndarray:
+        """Returns the values as they lie in the file, in its order of bytes; see `read`."""
         if not is_numeric(self.dtype):
             raise CheckpointError(
                 f"the file holds an array of {word(self.dtype)}, which jfl only lists"
@@ -197,16 +262,17 @@ class Tensor:
             return np.empty(self.shape, self.dtype)
         if region is None:
             raise CheckpointError(f"the values of storage {self.storage.key} are missing")
-        if self.nbytes > region.limit:
-            raise SafetyError(
-                f"{region.where} holds a tensor of {self.nbytes:,} bytes, more than itself"
-            )
+        self.require_held()
         last = sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
+        budget.spend(_READ + ((last + 1) * itemsize + self.nbytes >> _BYTES_READ))
         content = region.read(self.offset * itemsize, (last + 1) * itemsize)
         steps = tuple(s * itemsize for s in self.strides)
-        array = np.ndarray(self.shape, self.dtype, content, 0, steps)
-        array = array.astype(self.dtype.newbyteorder("="), copy=False)
-        return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+        return np.ndarray(self.shape, self.dtype, content, 0, steps)
+
+
+def _in_one(dtype: np.dtype) -> int:
+    """Returns how many numbers lie in one element of a storage."""
+    return _PACKED.get(dtype.metadata["torch"], 1) if dtype.metadata else 1
 
 
 def packed(shape: tuple[int, ...], fortran: bool = False) -> tuple[int, ...]:
