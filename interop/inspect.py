@@ -1,7 +1,5 @@
 """What `jfl inspect` finds: headers by default, numbers only where a flag asks for them."""
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -17,6 +15,8 @@ from interop.pickles import listing
 from jfl import manifest, seal
 from jfl.errors import CheckpointError
 from jfl.report import small_files
+from jfl.sources import zips
+from jfl.sources.expansion import Expansion
 from jfl.sources.pickles import budget
 
 AFFINITY = "shared.affinity"
@@ -123,9 +123,11 @@ def _run_is_whole(run: Path, number: int, which: str) -> bool:
 
 def _zip_is_whole(path: Path) -> bool:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zips.opened(path) as archive:
+            held = sum(info.file_size for info in archive.infolist())
+            Expansion(str(path), path.stat().st_size).require(held)
             broken = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError, zlib.error, ValueError) as error:
+    except zips.DAMAGED as error:
         raise CheckpointError(f"{path} is damaged ({str(error)[:100]})") from error
     if broken is not None:
         raise CheckpointError(f"{path} is damaged: {broken} does not match its checksum")

@@ -5,9 +5,10 @@ brings its own, and each plugin owns the `Section` of its settings. A config may
 settings only: what is read from the environment would reach folder names, logs and reports.
 """
 
+import itertools
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -16,7 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from jfl import references, texts, trust
+from jfl import extent, references, texts, trust
 from jfl.errors import SafetyError, UsageError
 from jfl.plugins import nearest
 
@@ -41,11 +42,25 @@ class Section(BaseModel):
 SchemaT = TypeVar("SchemaT", bound=Section)
 
 
+_DIGITS_MOST = 400  # of a whole number; floats have no more
 _TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 
 
 class _Loader(yaml.SafeLoader):
     """YAML as people read it: 1e-4 is a number, yes and 1:30 are words, a key stands once."""
+
+    _nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._nodes += 1
+        if self._nodes > extent.MOST:
+            raise extent.too_large()
+        return super().compose_node(parent, index)
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        extent.require_small(node, extent.of_node)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -59,6 +74,8 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        if len(node.value) > _DIGITS_MOST:
+            raise ValueError(f"a number of {len(node.value):,} digits")
         return int(node.value.replace("_", ""), 0)
 
 
@@ -97,38 +114,27 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 _Loader.add_constructor(_MERGE, _Loader.construct_yaml_str)  # where it is no key
 
 
-_LARGEST = 1_000_000  # values; more only with references to references to references
-
-
-def _size(content: Any, known: dict[int, int]) -> int:
-    """Returns how many values there are with all references followed; far too many if no end."""
-    if not isinstance(content, dict | list):
-        return 1
-    if id(content) not in known:
-        known[id(content)] = 2 * _LARGEST
-        inner = content.values() if isinstance(content, dict) else content
-        known[id(content)] = 1 + sum(_size(item, known) for item in inner)
-    return known[id(content)]
-
-
 def _line(node: yaml.Node) -> int:
     return node.start_mark.line + 1
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Parses yaml text; `where` names the source in an error."""
+    """Parses yaml text; `where` names the source in an error.
+
+    Raises:
+        UsageError: it is no yaml.
+        SafetyError: it is larger than settings are, or its references make it so.
+    """
     try:
-        content = yaml.load(text, _Loader)
-        if _size(content, {}) > _LARGEST:
-            raise UsageError("its references to itself have no end, or make it far too large")
-        return content
+        extent.require_small(text, lambda text, _: extent.of_text(text))
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "cannot be parsed"
         raise UsageError(f"{where}{line} is not valid yaml: {problem}") from error
-    except UsageError as error:
-        raise UsageError(f"{where}: {error}") from error
+    except (UsageError, SafetyError) as error:
+        raise type(error)(f"{where}: {error}") from error
     except (TypeError, ValueError) as error:  # of !!int, !!float; more digits than Python reads
         raise UsageError(f"{where} is not valid yaml: {error}") from error
     except RecursionError as error:
@@ -158,6 +164,9 @@ def packaged_configs() -> Path:
     return checkout if checkout.is_dir() else package / "configs"
 
 
+_FILES_MOST = 100
+
+
 def read(names: Sequence[str]) -> dict[str, Any]:
     """Reads and merges yaml files, left to right, without checking or interpolating them."""
     return merge(*(content for name in names for _, content in layers(name)))
@@ -170,13 +179,20 @@ def layers(name: str) -> list[tuple[Path, dict[str, Any]]]:
 
     Raises:
         UsageError: there is no such file, it is not yaml, or it includes itself.
+        SafetyError: it includes far too many files.
     """
-    return _layers(config_path(name), ())
+    return _layers(config_path(name), (), itertools.count(1))
 
 
-def _layers(path: Path, outer: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:
+def _layers(
+    path: Path, outer: tuple[Path, ...], numbers: Iterator[int]
+) -> list[tuple[Path, dict[str, Any]]]:
     if path.resolve() in outer:
         raise UsageError(f"{path} includes itself; take it out of its include")
+    if next(numbers) > _FILES_MOST:
+        raise SafetyError(
+            f"{path} is file {_FILES_MOST + 1} that one config includes; put them into fewer files"
+        )
     content = saved(path) if trust.saved(path) else _content(path)
     included = content.pop("include", [])
     if not isinstance(included, list) or not all(isinstance(item, str) for item in included):
@@ -185,7 +201,7 @@ def _layers(path: Path, outer: tuple[Path, ...]) -> list[tuple[Path, dict[str, A
     for name in included:
         beside = path.parent / name
         inner = beside if beside.is_file() else config_path(name)
-        found += _layers(inner, (*outer, path.resolve()))
+        found += _layers(inner, (*outer, path.resolve()), numbers)
     return [*found, (path, content)]
 
 
@@ -267,11 +283,19 @@ def _merged(parts: Sequence[dict[str, Any]], *, resolve: bool) -> dict[str, Any]
                 "setting, as in ${rounds} or ${oc.select:rounds,100}; nothing else is looked up"
             )
     try:
-        plain = OmegaConf.to_container(OmegaConf.merge({}, *parts), resolve=resolve)
+        extent.require_small(list(parts), extent.of_content)
+        merged = OmegaConf.merge({}, *parts)
+        if resolve:
+            extent.require_small(OmegaConf.to_container(merged), references.followed)
+        plain = OmegaConf.to_container(merged, resolve=resolve)
     except OmegaConfBaseException as error:
         first_line = str(error).split("\n", maxsplit=1)[0]
         where = error.full_key or "interpolation"
         raise UsageError(f"config: {where}: {first_line}") from error
+    except SafetyError as error:
+        raise SafetyError(f"config: {error}") from error
+    except RecursionError as error:
+        raise UsageError("config: it is nested too deeply, or refers to itself") from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jfl.errors import CheckpointError
+from jfl.sources.npy import numbers
 from jfl.sources.pickles.regions import File
 
 BLOCK = 1 << 24  # bytes of an array that are in memory at once
@@ -27,6 +28,8 @@ class Entry:
     rows: Callable[[int, int], np.ndarray] | None = None
     place: Any = None
     """Equal for two entries that are one array."""
+    stream: Callable[[], Iterator[np.ndarray]] | None = None
+    """Yields all its numbers in one pass in blocks of bounded size, whatever a row has."""
     raw: Callable[[], bytes] | None = None
     """Reads the bytes of an array that is only listed, where they are one piece."""
 
@@ -47,26 +50,37 @@ class Entry:
         return self.rows(start, end)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Yields the rows in blocks of bounded size."""
+        """Yields all its numbers, not in the shape of rows, in blocks of bounded size.
+
+        Raises:
+            CheckpointError: as `read`.
+        """
         if not self.shape or self.nbytes <= BLOCK:
             yield self.read()
+            return
+        if self.stream is not None:
+            yield from self.stream()
             return
         step = max(1, BLOCK * self.shape[0] // self.nbytes)
         for start in range(0, self.shape[0], step):
             yield self.read(start, min(start + step, self.shape[0]))
 
 
-def rows_of(
-    file: File, start: int, shape: tuple[int, ...], dtype: np.dtype
-) -> Callable[[int, int], np.ndarray]:
-    """Returns how rows are read of an array whose numbers lie in a file one after another."""
+def stored(file: File, start: int, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Entry:
+    """Returns an array whose numbers lie in a file one after another."""
 
     def rows(first: int, last: int) -> np.ndarray:
-        row = math.prod(shape[1:]) * dtype.itemsize
+        row = numbers(shape[1:]) * dtype.itemsize
         content = file.read(start + first * row, (last - first) * row)
         return np.frombuffer(content, dtype).reshape((last - first, *shape[1:]) if shape else ())
 
-    return rows
+    def stream() -> Iterator[np.ndarray]:
+        step = BLOCK // dtype.itemsize * dtype.itemsize
+        for place in range(0, nbytes, step):
+            yield np.frombuffer(file.read(start + place, min(step, nbytes - place)), dtype)
+
+    nbytes = numbers(shape) * dtype.itemsize
+    return Entry(name, shape, str(dtype), nbytes, rows, stream=stream)
 
 
 @dataclass(frozen=True)

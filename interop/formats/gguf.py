@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from interop.formats.base import Contents, Entry, distinct, rows_of
+from interop.formats.base import Contents, Entry, distinct, stored
 from jfl.errors import CheckpointError
+from jfl.sources.npy import numbers
 from jfl.sources.pickles.regions import File
 from jfl.sources.pickles.tokens import Tape
 
@@ -118,17 +119,17 @@ def _size(span: _Span) -> int | None:
         return math.prod(span.shape) * _PLAIN[span.kind].itemsize
     if span.kind not in _BLOCKS:
         return None
-    word, numbers, size = _BLOCKS[span.kind]
-    if (span.shape[-1] if span.shape else 1) % numbers:
+    word, block, size = _BLOCKS[span.kind]
+    if (span.shape[-1] if span.shape else 1) % block:
         raise ValueError(f"{span.name[:80]} has rows of {word} that are no whole blocks")
-    return math.prod(span.shape) // numbers * size
+    return math.prod(span.shape) // block * size
 
 
 def _entry(file: File, base: int, span: _Span, size: int) -> Entry:
+    numbers(span.shape)  # where the type is not known, or nothing is in it
     dtype = _PLAIN.get(span.kind)
     if dtype is not None:
-        rows = rows_of(file, base + span.start, span.shape, dtype)
-        return Entry(span.name, span.shape, str(dtype), size, rows)
+        return stored(file, base + span.start, span.name, span.shape, dtype)
     word = _BLOCKS[span.kind][0] if span.kind in _BLOCKS else f"type {span.kind}"
     return Entry(span.name, span.shape, word, size, raw=lambda: file.read(base + span.start, size))
 

@@ -4,7 +4,6 @@ Source: the format's own description, huggingface/safetensors, README.md, sectio
 """
 
 import json
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -14,8 +13,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from interop.formats.base import Contents, Entry, parsed, rows_of
+from interop.formats.base import Contents, Entry, parsed, stored
 from jfl.errors import CheckpointError
+from jfl.sources.npy import numbers
 from jfl.sources.pickles.regions import File
 
 _DTYPES = {
@@ -102,10 +102,11 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str]
 def _span(entry: dict[str, Any]) -> tuple[str, tuple[int, ...], int, int]:
     word, shape = entry["dtype"], tuple(entry["shape"])
     start, stop = entry["data_offsets"]
-    if any(type(n) is not int or n < 0 for n in (*shape, start, stop)) or start > stop:
+    if any(type(n) is not int or n < 0 for n in (start, stop)) or start > stop:
         raise ValueError("numbers that are no sizes")
+    count = numbers(shape)
     bits = _DTYPES[word].itemsize * 8 if word in _DTYPES else _BITS.get(word)
-    if bits is not None and (stop - start) * 8 != math.prod(shape) * bits:
+    if bits is not None and (stop - start) * 8 != count * bits:
         raise ValueError(f"{stop - start} bytes for the shape {list(shape)}")
     if bits is None and not _WORD.fullmatch(word):  # a newer one is listed, with the room it has
         raise ValueError(f"the type {word:.40}")
@@ -119,4 +120,4 @@ def _entry(
     if dtype is None:
         size = stop - start
         return Entry(name, shape, word, size, raw=lambda: file.read(base + start, size))
-    return Entry(name, shape, str(dtype), stop - start, rows_of(file, base + start, shape, dtype))
+    return stored(file, base + start, name, shape, dtype)

@@ -1,5 +1,7 @@
 """The tree of a file's arrays, grouped by module; modules that are alike stand once."""
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 from rich.tree import Tree
@@ -9,6 +11,8 @@ from jfl.report.screen import PlainPage
 _ALIKE = 3  # numbered modules that are alike, from which on one stands for all
 
 _WIDEST = 2000  # characters of a line
+_DEEPEST = 32  # modules in modules
+_MOST_LINES = 5000
 
 Node = dict[tuple[str, bool], Any]
 """What stands under a name: the array of it, or the module, which there may both be."""
@@ -21,14 +25,15 @@ def tree(title: str, tensors: list[dict[str, Any]]) -> list[str]:
     """
     root: Node = {}
     for tensor in tensors:
-        *outer, leaf = tensor["path"].split(".")
+        *outer, leaf = tensor["path"].split(".", _DEEPEST)
         node = root
         for word in outer:
             node = node.setdefault((word, False), {})
         node[leaf, True] = tensor
     made = Tree(f"{title}  {size(sum(t['bytes'] for t in tensors))}")
-    _grow(made, root)
-    return [line.rstrip() for line in PlainPage(_WIDEST).text(made).splitlines()]
+    cut = _grow(made, root, itertools.count(1))
+    lines = [line.rstrip() for line in PlainPage(_WIDEST).text(made).splitlines()]
+    return lines + [f"... and more; --glob chooses, and --json lists all {len(tensors):,}"] * cut
 
 
 def size(count: int) -> str:
@@ -41,34 +46,34 @@ def size(count: int) -> str:
     return f"{number:.2f} GiB"
 
 
-def _grow(branch: Tree, node: Node) -> None:
-    waiting = list(node.items())
-    while waiting:
-        (word, array), inner = waiting.pop(0)
+def _grow(branch: Tree, node: Node, lines: Iterator[int]) -> bool:
+    """Draws what is in a node, and tells whether that is more than is shown."""
+    inside = list(node.items())
+    place = 0
+    while place < len(inside):
+        if next(lines) > _MOST_LINES:
+            return True
+        (word, array), inner = inside[place]
+        place += 1
         if array:
             branch.add(_line(word, inner))
             continue
-        alike = 0
+        follow = place
         if word.isdigit():
             shape = _signature(inner)
-            while waiting and _is_alike(waiting[0], shape):
-                if alike + 1 < _ALIKE and not _run_of(waiting, shape):
-                    break
-                waiting.pop(0)
-                alike += 1
+            while follow < len(inside) and _is_alike(inside[follow], shape):
+                follow += 1
+        alike = follow - place if follow - place + 1 >= _ALIKE else 0
+        place += alike
         more = f", and {alike} more alike" if alike else ""
-        _grow(branch.add(f"{word}  {size(_bytes(inner))}{more}"), inner)
+        if _grow(branch.add(f"{word}  {size(_bytes(inner))}{more}"), inner, lines):
+            return True
+    return False
 
 
 def _is_alike(item: tuple[tuple[str, bool], Any], shape: Any) -> bool:
     (word, array), inner = item
     return not array and word.isdigit() and _signature(inner) == shape
-
-
-def _run_of(waiting: list[Any], shape: Any) -> bool:
-    """Tells whether enough follow that are alike."""
-    follow = waiting[: _ALIKE - 1]
-    return len(follow) == _ALIKE - 1 and all(_is_alike(item, shape) for item in follow)
 
 
 def _signature(node: Node) -> Any:

@@ -13,6 +13,7 @@ from jaxtyping import Float32, Int32, UInt8
 
 from jfl.datasets import base
 from jfl.errors import DataError
+from jfl.sources import npy, zips
 
 TITLE = "npz file"
 SHAPE = None
@@ -35,6 +36,7 @@ def load(config: base.Config) -> base.Dataset:
 
     Raises:
         DataError: the file is absent, damaged, or its arrays are not samples and labels.
+        SafetyError: it unpacks to far more than it honestly can.
     """
     path = find(config)
     if path is None:
@@ -56,13 +58,8 @@ def load(config: base.Config) -> base.Dataset:
 
 def _read(path: Path) -> tuple[np.ndarray, Int32[np.ndarray, " n"]]:
     try:
-        with open(path, "rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it holds one array without a name")
-            names = sorted(archive.files)
-            arrays = {name: archive[name] for name in ("x", "y") if name in names}
-    except Exception as error:  # damaged files make NumPy and zipfile raise a dozen kinds
+        arrays, names = npy.arrays(path, ("x", "y"))
+    except zips.DAMAGED as error:
         reason = str(error).split("\n", maxsplit=1)[0]
         raise DataError(f"{path} is not a readable .npz file of plain arrays ({reason})") from error
     if len(arrays) < 2:

@@ -10,7 +10,6 @@ Source: PFLlib, dataset/utils/dataset_utils.py.
 
 import io
 import json
-import tokenize
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +19,8 @@ from jaxtyping import Int, Int32, Shaped
 from jfl import texts
 from jfl.datasets import base
 from jfl.errors import DataError
-from jfl.sources import archives, pickles, pictures
+from jfl.sources import archives, npy, pickles, pictures
+from jfl.sources.expansion import Expansion
 
 TITLE = "PFLlib folder"
 SHAPE = None
@@ -58,9 +58,10 @@ def load(config: base.Config) -> base.Dataset:
         )
     clients, classes = _numbers(folder)
     x, y, owner, held_out = [], [], [], []
+    spent = Expansion(str(folder))
     for client in range(clients):
         for part in ("train", "test"):
-            samples, labels = _client(folder / part / f"{client}.npz", classes)
+            samples, labels = _client(folder / part / f"{client}.npz", classes, spent)
             x.append(samples)
             y.append(labels)
             owner.append(np.full(len(labels), client, np.int32))
@@ -103,11 +104,12 @@ def _numbers(folder: Path) -> tuple[int, int | None]:
 
 
 def _client(
-    path: Path, classes: int | None
+    path: Path, classes: int | None, spent: Expansion
 ) -> tuple[Shaped[np.ndarray, "n ..."], Int32[np.ndarray, " n"]]:
     if not path.is_file():
         raise DataError(f"{path} is absent; generate the folder again")
-    content = archives.read(path, [["data.npy"]], _LIMIT)["data.npy"]
+    spent.add(path.stat().st_size)
+    content = archives.read(path, [["data.npy"]], _LIMIT, spent)["data.npy"]
     value = pickles.read(_pickled(content, path), str(path))
     named = pickles.named(value) if isinstance(value, dict) else {}
     if all(_is_empty(named.get(name)) for name in ("x", "y")):
@@ -194,18 +196,11 @@ def _is_empty(value: Any) -> bool:
 
 def _pickled(content: bytes, path: Path) -> bytes:
     """Returns what follows the header of a .npy that holds one object."""
-    file = io.BytesIO(content)
     try:
-        version = np.lib.format.read_magic(file)
-        header = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = header(file)
-        if shape != () or not dtype.hasobject:
-            raise ValueError(f"data is {dtype} of shape {shape}, not a dict")
-    except (ValueError, TypeError, SyntaxError, tokenize.TokenError) as error:
+        about = npy.header(io.BytesIO(content))
+        if about.shape != () or not about.dtype.hasobject:
+            raise ValueError(f"data is {about.dtype} of shape {about.shape}, not a dict")
+    except ValueError as error:
         reason = str(error).split("\n", maxsplit=1)[0]
         raise DataError(f"{path} is no npz file of PFLlib ({reason})") from error
-    return content[file.tell() :]
+    return content[about.start :]

@@ -8,7 +8,6 @@ Source: Stanford CS231N, "Tiny ImageNet Visual Recognition Challenge", 2015.
 
 import os
 import re
-import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +18,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jfl.datasets import base
-from jfl.errors import DataError
-from jfl.sources import pictures
+from jfl.errors import DataError, SafetyError
+from jfl.sources import pictures, zips
 from jfl.sources.download import File
 
 TITLE = "Tiny-ImageNet"
@@ -75,9 +74,10 @@ def load(config: base.Config) -> base.Dataset:
             found += [path.relative_to(place).as_posix() for path in place.glob("train/*/images/*")]
             x = _decode(_complete(found, place), lambda name: (place / name).open("rb"), place)
         else:
-            with zipfile.ZipFile(place) as archive:
-                x = _decode(_complete(archive.namelist(), place), archive.open, place)
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+            with zips.opened(place) as archive:
+                inside = _complete(archive.namelist(), place)
+                x = _decode(inside, lambda name: zips.member(archive, archive.getinfo(name)), place)
+    except zips.DAMAGED as error:
         raise DataError(f"{place} cannot be read ({error}); download it again") from error
     return base.Dataset(
         name=TITLE,
@@ -137,6 +137,8 @@ def _pixels(name: str, opener: Opener, place: Path) -> UInt8[np.ndarray, "64 64 
         with opener(name) as file:
             content = file.read(_MAX_BYTES)
         pixels = pictures.decode(content, f"{place}: {name}", formats=("JPEG",), channels=3)
+    except SafetyError:
+        raise
     except DataError as error:
         raise DataError(f"{error}; unpack {_FOLDER}.zip again") from error
     except Exception as error:  # damaged archives make zipfile raise a dozen kinds

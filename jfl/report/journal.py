@@ -189,8 +189,7 @@ class Journal:
                 return np.array(record[name], float)
             if name in record.get("arrays", []):
                 path = self._arrays(record["round"])
-                with path.open("rb") as file, np.load(file) as arrays:
-                    return np.array(arrays[name], float)
+                return np.array(npy.arrays(path, [name])[0][name], float)
         except _UNREADABLE:
             return None
         return None
