@@ -1,17 +1,41 @@
 """The tree of a file's arrays, grouped by module; modules that are alike stand once."""
 
+from collections.abc import Hashable
 from typing import Any
 
-from rich.tree import Tree
-
-from jfl.report.screen import PlainPage
+from jfl.printable import printable, short
 
 _ALIKE = 3  # numbered modules that are alike, from which on one stands for all
+_DEEPEST = 50  # modules in modules that are drawn; what is deeper keeps its dots
 
-_WIDEST = 2000  # characters of a line
 
-Node = dict[tuple[str, bool], Any]
-"""What stands under a name: the array of it, or the module, which there may both be."""
+class _Module:
+    """What stands under a name: arrays and modules, of which one of each may have the same name."""
+
+    def __init__(self) -> None:
+        self.parts: dict[tuple[str, bool], Any] = {}
+        """By name and whether it is an array; those are rows of the answer."""
+        self.bytes = 0
+        self._signature: Hashable = None
+
+    def add(self, words: list[str], tensor: dict[str, Any]) -> None:
+        """Puts an array into the modules of its path."""
+        module = self
+        for word in words[:-1]:
+            module.bytes += tensor["bytes"]
+            module = module.parts.setdefault((word, False), _Module())
+        module.bytes += tensor["bytes"]
+        module.parts[words[-1], True] = tensor
+
+    @property
+    def signature(self) -> Hashable:
+        """Equal for modules of arrays with the same names, shapes and types."""
+        if self._signature is None:
+            self._signature = tuple(
+                (word, tuple(part["shape"]), part["dtype"]) if array else (word, part.signature)
+                for (word, array), part in self.parts.items()
+            )
+        return self._signature
 
 
 def tree(title: str, tensors: list[dict[str, Any]]) -> list[str]:
@@ -19,16 +43,12 @@ def tree(title: str, tensors: list[dict[str, Any]]) -> list[str]:
 
     Lines are never folded: they are the same on a terminal and in a pipe.
     """
-    root: Node = {}
+    root = _Module()
     for tensor in tensors:
-        *outer, leaf = tensor["path"].split(".")
-        node = root
-        for word in outer:
-            node = node.setdefault((word, False), {})
-        node[leaf, True] = tensor
-    made = Tree(f"{title}  {size(sum(t['bytes'] for t in tensors))}")
-    _grow(made, root)
-    return [line.rstrip() for line in PlainPage(_WIDEST).text(made).splitlines()]
+        root.add(tensor["path"].split(".", _DEEPEST), tensor)
+    lines = [f"{title}  {size(root.bytes)}"]
+    _grow(lines, "", root)
+    return lines
 
 
 def size(count: int) -> str:
@@ -41,45 +61,36 @@ def size(count: int) -> str:
     return f"{number:.2f} GiB"
 
 
-def _grow(branch: Tree, node: Node) -> None:
-    waiting = list(node.items())
-    while waiting:
-        (word, array), inner = waiting.pop(0)
-        if array:
-            branch.add(_line(word, inner))
-            continue
-        alike = 0
-        if word.isdigit():
-            shape = _signature(inner)
-            while waiting and _is_alike(waiting[0], shape):
-                if alike + 1 < _ALIKE and not _run_of(waiting, shape):
-                    break
-                waiting.pop(0)
-                alike += 1
-        more = f", and {alike} more alike" if alike else ""
-        _grow(branch.add(f"{word}  {size(_bytes(inner))}{more}"), inner)
+def _grow(lines: list[str], before: str, module: _Module) -> None:
+    """Draws what is in a module, modules that are alike once."""
+    parts = list(module.parts.items())
+    at = 0
+    while at < len(parts):
+        (word, array), part = parts[at]
+        alike = 1 if array else _alike(parts, at)
+        at += alike
+        more = f", and {alike - 1} more alike" if alike > 1 else ""
+        text = _line(word, part) if array else f"{word}  {size(part.bytes)}{more}"
+        arm, below = ("├── ", "│   ") if at < len(parts) else ("└── ", "    ")
+        lines.append(before + arm + short(printable(text)))
+        if not array:
+            _grow(lines, before + below, part)
 
 
-def _is_alike(item: tuple[tuple[str, bool], Any], shape: Any) -> bool:
-    (word, array), inner = item
-    return not array and word.isdigit() and _signature(inner) == shape
+def _alike(parts: list[Any], start: int) -> int:
+    """Returns how many numbered modules that are alike one line stands for."""
+    (word, _), first = parts[start]
+    if not word.isdigit():
+        return 1
+    end = start + 1
+    while end < len(parts) and _is_alike(parts[end], first):
+        end += 1
+    return end - start if end - start >= _ALIKE else 1
 
 
-def _run_of(waiting: list[Any], shape: Any) -> bool:
-    """Tells whether enough follow that are alike."""
-    follow = waiting[: _ALIKE - 1]
-    return len(follow) == _ALIKE - 1 and all(_is_alike(item, shape) for item in follow)
-
-
-def _signature(node: Node) -> Any:
-    return tuple(
-        (word, tuple(inner["shape"]), inner["dtype"]) if array else (word, _signature(inner))
-        for (word, array), inner in node.items()
-    )
-
-
-def _bytes(node: Node) -> int:
-    return sum(inner["bytes"] if array else _bytes(inner) for (_, array), inner in node.items())
+def _is_alike(item: tuple[tuple[str, bool], Any], first: _Module) -> bool:
+    (word, array), module = item
+    return not array and word.isdigit() and module.signature == first.signature
 
 
 def _line(word: str, tensor: dict[str, Any]) -> str:
