@@ -93,19 +93,26 @@ def walk(value: Any) -> Iterator[tuple[str, str, Tensor]]:
     Raises:
         SafetyError: names and objects are more than a file of its size needs.
     """
-    seen: set[int] = set()
-    waiting: list[tuple[str, str, Any]] = [("", "", value)]
-    while waiting:
-        path, exact, item = waiting.pop()
-        if isinstance(item, Tensor):
-            yield path, exact, item
-        elif id(item) not in seen:
-            seen.add(id(item))
-            inside = []
-            for name, step, part in _in(item):
-                budget.spend(_VISIT + (len(path) + len(exact) >> 5))
-                inside.append((_joined(path, name), exact + step, part))
-            waiting.extend(reversed(inside))
+    if isinstance(value, Tensor):
+        yield "", "", value
+    seen = {id(value)}
+    within = [("", "", _in(value))]
+    while within:
+        path, exact, inside = within[-1]
+        for name, step, part in inside:
+            budget.spend(_VISIT)
+            if not isinstance(part, Tensor) and id(part) in seen:
+                continue
+            budget.spend(len(path) + len(exact) >> 5)
+            place = _joined(path, name), exact + step
+            if isinstance(part, Tensor):
+                yield *place, part
+                continue
+            seen.add(id(part))
+            within.append((*place, _in(part)))
+            break
+        else:
+            within.pop()
 
 
 def parts(item: Any) -> Iterator[tuple[str, Any]]:

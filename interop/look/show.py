@@ -1,21 +1,41 @@
 """The tree of a file's arrays, grouped by module; modules that are alike stand once."""
 
-import itertools
-from collections.abc import Iterator
+from collections.abc import Hashable
 from typing import Any
 
-from rich.tree import Tree
-
-from jfl.report.screen import PlainPage
+from jfl.printable import printable, short
 
 _ALIKE = 3  # numbered modules that are alike, from which on one stands for all
+_DEEPEST = 50  # modules in modules that are drawn; what is deeper keeps its dots
 
-_WIDEST = 2000  # characters of a line
-_DEEPEST = 32  # modules in modules
-_MOST_LINES = 5000
 
-Node = dict[tuple[str, bool], Any]
-"""What stands under a name: the array of it, or the module, which there may both be."""
+class _Module:
+    """What stands under a name: arrays and modules, of which one of each may have the same name."""
+
+    def __init__(self) -> None:
+        self.parts: dict[tuple[str, bool], Any] = {}
+        """By name and whether it is an array; those are rows of the answer."""
+        self.bytes = 0
+        self._signature: Hashable = None
+
+    def add(self, words: list[str], tensor: dict[str, Any]) -> None:
+        """Puts an array into the modules of its path."""
+        module = self
+        for word in words[:-1]:
+            module.bytes += tensor["bytes"]
+            module = module.parts.setdefault((word, False), _Module())
+        module.bytes += tensor["bytes"]
+        module.parts[words[-1], True] = tensor
+
+    @property
+    def signature(self) -> Hashable:
+        """Equal for modules of arrays with the same names, shapes and types."""
+        if self._signature is None:
+            self._signature = tuple(
+                (word, tuple(part["shape"]), part["dtype"]) if array else (word, part.signature)
+                for (word, array), part in self.parts.items()
+            )
+        return self._signature
 
 
 def tree(title: str, tensors: list[dict[str, Any]]) -> list[str]:
@@ -23,17 +43,12 @@ def tree(title: str, tensors: list[dict[str, Any]]) -> list[str]:
 
     Lines are never folded: they are the same on a terminal and in a pipe.
     """
-    root: Node = {}
+    root = _Module()
     for tensor in tensors:
-        *outer, leaf = tensor["path"].split(".", _DEEPEST)
-        node = root
-        for word in outer:
-            node = node.setdefault((word, False), {})
-        node[leaf, True] = tensor
-    made = Tree(f"{title}  {size(sum(t['bytes'] for t in tensors))}")
-    cut = _grow(made, root, itertools.count(1))
-    lines = [line.rstrip() for line in PlainPage(_WIDEST).text(made).splitlines()]
-    return lines + [f"... and more; --glob chooses, and --json lists all {len(tensors):,}"] * cut
+        root.add(tensor["path"].split(".", _DEEPEST), tensor)
+    lines = [f"{title}  {size(root.bytes)}"]
+    _grow(lines, "", root)
+    return lines
 
 
 def size(count: int) -> str:
@@ -46,45 +61,36 @@ def size(count: int) -> str:
     return f"{number:.2f} GiB"
 
 
-def _grow(branch: Tree, node: Node, lines: Iterator[int]) -> bool:
-    """Draws what is in a node, and tells whether that is more than is shown."""
-    inside = list(node.items())
-    place = 0
-    while place < len(inside):
-        if next(lines) > _MOST_LINES:
-            return True
-        (word, array), inner = inside[place]
-        place += 1
-        if array:
-            branch.add(_line(word, inner))
-            continue
-        follow = place
-        if word.isdigit():
-            shape = _signature(inner)
-            while follow < len(inside) and _is_alike(inside[follow], shape):
-                follow += 1
-        alike = follow - place if follow - place + 1 >= _ALIKE else 0
-        place += alike
-        more = f", and {alike} more alike" if alike else ""
-        if _grow(branch.add(f"{word}  {size(_bytes(inner))}{more}"), inner, lines):
-            return True
-    return False
+def _grow(lines: list[str], before: str, module: _Module) -> None:
+    """Draws what is in a module, modules that are alike once."""
+    parts = list(module.parts.items())
+    at = 0
+    while at < len(parts):
+        (word, array), part = parts[at]
+        alike = 1 if array else _alike(parts, at)
+        at += alike
+        more = f", and {alike - 1} more alike" if alike > 1 else ""
+        text = _line(word, part) if array else f"{word}  {size(part.bytes)}{more}"
+        arm, below = ("├── ", "│   ") if at < len(parts) else ("└── ", "    ")
+        lines.append(before + arm + short(printable(text)))
+        if not array:
+            _grow(lines, before + below, part)
 
 
-def _is_alike(item: tuple[tuple[str, bool], Any], shape: Any) -> bool:
-    (word, array), inner = item
-    return not array and word.isdigit() and _signature(inner) == shape
+def _alike(parts: list[Any], start: int) -> int:
+    """Returns how many numbered modules that are alike one line stands for."""
+    (word, _), first = parts[start]
+    if not word.isdigit():
+        return 1
+    end = start + 1
+    while end < len(parts) and _is_alike(parts[end], first):
+        end += 1
+    return end - start if end - start >= _ALIKE else 1
 
 
-def _signature(node: Node) -> Any:
-    return tuple(
-        (word, tuple(inner["shape"]), inner["dtype"]) if array else (word, _signature(inner))
-        for (word, array), inner in node.items()
-    )
-
-
-def _bytes(node: Node) -> int:
-    return sum(inner["bytes"] if array else _bytes(inner) for (_, array), inner in node.items())
+def _is_alike(item: tuple[tuple[str, bool], Any], first: _Module) -> bool:
+    (word, array), module = item
+    return not array and word.isdigit() and module.signature == first.signature
 
 
 def _line(word: str, tensor: dict[str, Any]) -> str:
@@ -174,10 +180,8 @@ def _differences(found: dict[str, Any] | None) -> list[str]:
 
 def _apart(row: dict[str, Any]) -> str:
     words = ["{} here, {} there".format(*row["dtypes"])] if "dtypes" in row else []
-    if "unread" in row:
-        return f"not compared, as {row['unread']} is only listed"
     if row["differ"] is None:
-        return "  ".join([*words, "other bytes, which are no numbers jfl reads"])
+        return "  ".join([*words, "other bytes, which are no numbers"])
     if not row["differ"]:
         return "  ".join([*words, "equal numbers, as other bytes"])
     words += [f"{key} {_short(row[key])}" for key in ("largest", "relative", "cosine")]

@@ -56,8 +56,7 @@ def inspect(path: str, **flags: Any) -> None:
     prefixes = tuple(word for word in flags["classes"].split(",") if word)
     if flags["list_globals"]:
         found = looking.names(Path(path), prefixes)
-        for line in shown.names(found):
-            screen.say(line)
+        screen.say_all(shown.names(found))
         if flags["as_json"]:
             answer({"path": path, "names": found})
         return
@@ -67,14 +66,12 @@ def inspect(path: str, **flags: Any) -> None:
     screen.say(f"{path}: {_headline(result)}")
     what = f"round {result['round']}" if result.get("round") is not None else result["kind"]
     if result["tensors"]:
-        for line in shown.tree(what, result["tensors"]):
-            screen.say(line)
+        screen.say_all(shown.tree(what, result["tensors"]))
     else:
         screen.say("no arrays" + (f" match {flags['glob']}" if flags["glob"] else ""))
     if any(t["path"].startswith("own.") for t in result["tensors"]) and flags["client"] is None:
         screen.say(f"own: one slice a client, {result['clients']} clients")
-    for line in shown.notes(result):
-        screen.say(line)
+    screen.say_all(shown.notes(result))
     if flags["verify"]:
         unknown = "it can be read; this format has no hashes to compare with"
         screen.say("every file is as it was written" if result["verified"] else unknown)

@@ -24,16 +24,22 @@ class Screen:
         self.console = _Terminal(stderr=stderr, quiet=quiet)
         self._page = PlainPage(_WIDTH)
         self._log: Path | None = None
-        self._unwritten = ""
+        self._unwritten: list[Any] = []
 
     def say(self, part: Any) -> None:
         """Prints a line or a table; a str is one line, whatever it holds."""
         self.console.print(part, soft_wrap=isinstance(part, str | Text))
         self.log(part)
 
+    def say_all(self, lines: Iterable[str]) -> None:
+        """Prints lines, of which there may be many, at once."""
+        shown = "\n".join(short(printable(line)) for line in lines)
+        if shown:
+            self.say(Text(shown))
+
     def log(self, part: Any) -> None:
         """Writes to the log only."""
-        self._unwritten += self._page.text(part)
+        self._unwritten.append(part)
         self._write()
 
     def keep_log(self, path: Path) -> None:
@@ -46,8 +52,8 @@ class Screen:
             return
         # a log that cannot be written is no reason to stop: the journal will complain
         with suppress(OSError), self._log.open("a", encoding="utf-8") as file:
-            file.write(self._unwritten)
-        self._unwritten = ""
+            file.writelines(map(self._page.text, self._unwritten))
+        self._unwritten = []
 
 
 class SafeConsole(Console):
