@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from interop.pickles.regions import File
+from jfl import extent
 from jfl.errors import CheckpointError
 from jfl.sources.npy import numbers
 
 BLOCK = 1 << 24  # bytes of an array that are in memory at once
+MOST_ARRAYS = 100_000  # of a file; the largest models have 1,000 to 10,000 in one
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,9 @@ def parsed(content: str | bytes) -> Any:
     """Returns what JSON says.
 
     Raises:
-        ValueError: it is none, is nested too deep, or says one thing twice.
+        ValueError: it is none, is far too long or nested too deep, or says one thing twice.
     """
+    extent.require_few_parts(content)
     try:
         return json.loads(content, object_pairs_hook=_once)
     except RecursionError as error:

@@ -15,7 +15,7 @@ from jfl.errors import CheckpointError, SafetyError
 from jfl.sources import npy, zips
 from jfl.sources.expansion import Expansion, skip
 
-_MOST_ENTRIES = 100_000
+_MOST_ENTRIES = 50_000
 _BLOCK = 1 << 24  # bytes of an array that are in memory at once
 
 

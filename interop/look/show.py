@@ -12,7 +12,7 @@ _ALIKE = 3  # numbered modules that are alike, from which on one stands for all
 
 _WIDEST = 2000  # characters of a line
 _DEEPEST = 32  # modules in modules
-_MOST_LINES = 5000
+_MOST_LINES = 2000
 
 Node = dict[tuple[str, bool], Any]
 """What stands under a name: the array of it, or the module, which there may both be."""
