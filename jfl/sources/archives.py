@@ -87,7 +87,8 @@ def members(
         if place.is_dir():
             yield from _folder(place, wanted, limit)
         else:
-            spent = Expansion(str(place), place.stat().st_size, ARCHIVES) if spent is None else spent
+            if spent is None:
+                spent = Expansion(str(place), place.stat().st_size, ARCHIVES)
             kind = _zip if zips.is_one(place) else _tar
             yield from kind(place, wanted, limit, spent)
     except (*zips.DAMAGED, tarfile.TarError, lzma.LZMAError) as error:
