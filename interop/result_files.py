@@ -5,6 +5,7 @@ first measurement comes before any training, so the k-th is of round k - 1; a fi
 many rounds lay between two (`-eg`), they are counted as one.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ import numpy as np
 from jaxtyping import Float
 
 from interop import servers
-from jfl.errors import DataError, UsageError
+from jfl.errors import DataError, SafetyError, UsageError
 from jfl.report.compare.results import RunResults
+from jfl.sources.expansion import FREE
 
 SUFFIX = ".h5"
-_MOST = 10_000_000
+_MOST = 100_000  # measurements; PFLlib makes one a round, usually 2,000
+_MOST_PACKED = 1 << 18  # bytes of a compressed row, which unpack to 256 MiB at most
+_FILTERS = (1, 2, 3)  # deflate, shuffle and checksum
 _TWICE = ("Ditto",)  # measures the global model, then the personal ones
 _AFTER = ("FedPHP",)  # measures after training
 
@@ -100,7 +104,27 @@ def _series(path: Path, name: str) -> Float[np.ndarray, " n"]:
                 raise DataError(f"{path} is no result file of PFLlib: it has no {name} of its own")
             if len(item.shape) != 1 or item.shape[0] > _MOST or item.dtype.kind not in "fiu":
                 raise DataError(f"{path} is no result file of PFLlib: {name} is no row of numbers")
+            _require_small(item, path)
             return np.asarray(item[()], np.float64)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = str(error).split("\n", maxsplit=1)[0][:100]
         raise DataError(f"{path} cannot be read as HDF5 ({reason})") from error
+
+
+def _require_small(row: Any, path: Path) -> None:
+    """Refuses a row whose chunks would take far more memory than its numbers.
+
+    Raises:
+        SafetyError: it is one.
+    """
+    if row.chunks is None:
+        return
+    about = row.id.get_create_plist()
+    kinds = [about.get_filter(place)[0] for place in range(about.get_nfilters())]
+    chunk = math.prod(row.chunks) * row.dtype.itemsize
+    plain = len(set(kinds)) == len(kinds) and set(kinds) <= set(_FILTERS)
+    if not plain or chunk > FREE or (kinds and row.id.get_storage_size() > _MOST_PACKED):
+        raise SafetyError(
+            f"{path} holds {row.name} in chunks that may unpack to any size; save it again in one "
+            "piece, uncompressed"
+        )

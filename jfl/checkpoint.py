@@ -25,7 +25,8 @@ from pydantic import Field
 
 from jfl import manifest, tree
 from jfl.config import Section
-from jfl.errors import CheckpointError, JflError
+from jfl.errors import CheckpointError, JflError, SafetyError
+from jfl.sources.chunks import Held
 
 NO_SPACE = os.strerror(errno.ENOSPC)
 ARRAYS = "arrays"
@@ -225,11 +226,18 @@ class Checkpoints:
             raise CheckpointError(f"{where} cannot be read: {_first_line(error)}") from error
 
     def _metadata(self, round_number: int) -> Any:
+        """Returns what the arrays are; none is far larger than its files."""
         self.require(round_number)
         path = (self.folder / str(round_number) / ARRAYS).absolute()
         try:
-            found = _orbax().metadata(path).item_metadata
-            return found.tree  # pyright: ignore[reportOptionalMemberAccess]
+            found: Any = _orbax().metadata(path).item_metadata
+            held = Held(path)
+            for name, leaf in tree.paths(found.tree).items():
+                chunks = [] if leaf.storage is None else [leaf.storage.chunk_shape]
+                held.require(name, leaf.shape, chunks, np.dtype(leaf.dtype))
+            return found.tree
+        except SafetyError:
+            raise
         except Exception as error:
             raise CheckpointError(f"{path} cannot be read: {_first_line(error)}") from error
 

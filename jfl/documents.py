@@ -6,11 +6,13 @@ Whoever reads a file says what it must hold (a `Document`), and what to do where
 import json
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from jfl import extent
 from jfl.errors import CheckpointError
 
 _LARGEST = 2**63  # what NumPy and most readers of JSON can hold
@@ -143,6 +145,7 @@ def load(content: str, *, nan: bool = False) -> Any:
     """
     if not content.strip():
         raise ValueError("it is empty")
+    extent.require_few_parts(content)
     whole = _whole if _LONG.search(content) else None  # a call for each number is slow
     try:
         found = json.loads(
@@ -176,8 +179,8 @@ def _no_number(word: str) -> NoReturn:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise ValueError(f"{twice[:60]!r} stands twice")
     return found
 

@@ -12,6 +12,7 @@ from jfl.errors import SafetyError, UsageError
 MOST = 10_000
 """Values that settings may have; the largest configs people write have a few hundred."""
 _LETTERS = 100  # of a text, that count as one value
+_MOST_PARTS = 1_500_000
 
 Known = dict[Any, int]
 
@@ -59,6 +60,20 @@ def of_content(content: Any, known: Known) -> int:
         return 1
     inside = [*content, *content.values()] if isinstance(content, dict) else content
     return once(content, known, lambda: sum(of_content(item, known) for item in inside))
+
+
+def require_few_parts(content: str | bytes) -> None:
+    """Refuses a text of JSON with so many small parts that it takes far more memory than room.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if isinstance(content, bytes):
+        count = sum(content.count(mark) for mark in (b"[", b"{", b":"))
+    else:
+        count = sum(content.count(mark) for mark in "[{:")
+    if count > _MOST_PARTS:
+        raise ValueError(f"it has {count:,} parts, more than the {_MOST_PARTS:,} that are read")
 
 
 def once(container: Any, known: Known, count: Callable[[], int]) -> int:

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from jfl import extent
 from jfl.errors import CheckpointError
 from jfl.sources.npy import numbers
 from jfl.sources.pickles.regions import File
 
 BLOCK = 1 << 24  # bytes of an array that are in memory at once
+MOST_ARRAYS = 100_000  # of a file; the largest models have 1,000 to 10,000 in one
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,9 @@ def parsed(content: str | bytes) -> Any:
     """Returns what JSON says.
 
     Raises:
-        ValueError: it is none, is nested too deep, or says one thing twice.
+        ValueError: it is none, is far too long or nested too deep, or says one thing twice.
     """
+    extent.require_few_parts(content)
     try:
         return json.loads(content, object_pairs_hook=_once)
     except RecursionError as error:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from interop.formats.base import Contents, Entry, distinct, stored
+from interop.formats.base import MOST_ARRAYS, Contents, Entry, distinct, stored
 from jfl.errors import CheckpointError
 from jfl.sources.npy import numbers
 from jfl.sources.pickles.regions import File
@@ -39,7 +39,7 @@ _BLOCKS = {
     38: ("IQ4_NL_8_8", 32, 18), 39: ("MXFP4", 32, 17), 40: ("NVFP4", 64, 36),
     41: ("Q1_0", 128, 18), 42: ("Q2_0", 64, 18),
 }  # fmt: skip
-_MOST = 1_000_000  # arrays or settings
+_MOST = 1_000_000  # settings
 _LONGEST = 1 << 20  # bytes of a text that is kept
 _SHOWN = 64  # settings
 _ALIGNMENT = 32  # bytes, where the file says no other
@@ -66,7 +66,7 @@ def read(path: Path) -> Contents:
         if tape.take(4) != b"GGUF":
             raise ValueError("it does not start as one")
         version, count, settings = struct.unpack("<IQQ", tape.take(20))
-        if version not in (2, 3) or max(count, settings) > _MOST:
+        if version not in (2, 3) or count > MOST_ARRAYS or settings > _MOST:
             raise ValueError(f"version {version}, {count} arrays, {settings} settings")
         about = {}
         for _ in range(settings):
@@ -126,7 +126,7 @@ def _size(span: _Span) -> int | None:
 
 
 def _entry(file: File, base: int, span: _Span, size: int) -> Entry:
-    numbers(span.shape)  # where the type is not known, or nothing is in it
+    numbers(span.shape)  # the type may be unknown, and an axis of none hides others
     dtype = _PLAIN.get(span.kind)
     if dtype is not None:
         return stored(file, base + span.start, span.name, span.shape, dtype)

@@ -15,7 +15,7 @@ from jfl.sources import npy, zips
 from jfl.sources.expansion import Expansion, skip
 from jfl.sources.pickles.values import is_extended, is_numeric, word
 
-_MOST_ENTRIES = 100_000
+_MOST_ENTRIES = 50_000
 _BLOCK = 1 << 24  # bytes of an array that are in memory at once
 
 

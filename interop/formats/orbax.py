@@ -3,7 +3,7 @@
 Source: the files of a checkpoint, `_METADATA` and the zarr descriptions beside each array.
 """
 
-import math
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,14 +13,17 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from interop.formats.base import Contents, Entry, distinct, parsed
+from interop.formats.base import BLOCK, Contents, Entry, distinct, parsed
 from jfl import texts
 from jfl.errors import CheckpointError
+from jfl.sources.chunks import Held
+from jfl.sources.npy import numbers
 
 METADATA = "_METADATA"
 _ABOUT = "_CHECKPOINT_METADATA"
 _MANIFEST = "manifest.ocdbt"
 _STEP = re.compile(r"(.*_)?0*(?P<number>[0-9]{1,18})", re.ASCII | re.DOTALL)
+_MOST = 20_000  # arrays
 _NO_ARRAYS = ("None", "Dict", "List", "Tuple", "NamedTuple", "string")
 
 
@@ -76,8 +79,9 @@ def read(path: Path) -> Contents:
     exact: list[str] = []
     folders = items(path)
     for folder in folders:
+        opened, held = _open(folder), Held(folder)
         for name, modern in _leaves(folder):
-            entry = _entry(folder, name, modern)
+            entry = _entry(folder, name, modern, opened, held)
             several = len(folders) > 1
             exact.append(f"[{folder.name!r}].{name}" if several else name)
             entries.append(replace(entry, path=f"{folder.name}.{name}") if several else entry)
@@ -98,41 +102,83 @@ def _leaves(folder: Path) -> Iterator[tuple[str, bool]]:
     content = _json(folder / METADATA)
     try:
         modern = bool(content.get("use_zarr3"))
+        if len(content["tree_metadata"]) > _MOST:
+            raise ValueError(f"more than {_MOST:,} arrays")
         for leaf in content["tree_metadata"].values():
             if leaf["value_metadata"].get("value_type") in _NO_ARRAYS:
                 continue
             yield ".".join(str(key["key"]) for key in leaf["key_metadata"]), modern
-    except (KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / METADATA} is damaged ({error!r})") from error
 
 
-def _entry(folder: Path, name: str, modern: bool) -> Entry:
+def _open(folder: Path) -> tuple[dict[str, Any], Any]:
+    """Returns how the files of a checkpoint are opened, and them opened."""
     import tensorstore
 
-    store: dict[str, Any] = {"driver": "file", "path": f"{folder.absolute()}/{name}/"}
+    store = {"driver": "file", "path": f"{folder.absolute()}/"}
     if (folder / _MANIFEST).is_file():
-        base = f"file://{folder.absolute()}"
-        store = {"driver": "ocdbt", "base": base, "path": f"{name}/"}
+        store = {"driver": "ocdbt", "base": f"file://{folder.absolute()}", "path": ""}
     try:
-        kvstore = tensorstore.KvStore.open(store).result()
-        found = kvstore.read("zarr.json" if modern else ".zarray").result().value
+        return store, tensorstore.KvStore.open(store).result()
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{folder} cannot be read ({_short(error)})") from error
+
+
+def _entry(folder: Path, name: str, modern: bool, opened: Any, held: Held) -> Entry:
+    import tensorstore
+
+    store, files = opened
+    try:
+        found = files.read(f"{name}/{'zarr.json' if modern else '.zarray'}").result().value
         content = parsed(found)
         shape, word = tuple(content["shape"]), content["data_type" if modern else "dtype"]
+        chunks = list(_chunks(content, modern))
         dtype = _dtype(word)
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        reason = str(error).split("\n", maxsplit=1)[0][:120]
-        raise CheckpointError(f"{name} of {folder} cannot be read ({reason})") from error
-    spec = {"driver": "zarr3" if modern else "zarr", "kvstore": store}
+        nbytes = numbers(shape) * dtype.itemsize
+    except (ValueError, KeyError, TypeError, IndexError, OSError) as error:
+        raise CheckpointError(f"{name} of {folder} cannot be read ({_short(error)})") from error
+    kvstore = {**store, "path": f"{store['path']}{name}/"}
+    spec = {"driver": "zarr3" if modern else "zarr", "kvstore": kvstore}
+
+    def part(*places: slice) -> np.ndarray:
+        try:
+            held.require(name, shape, chunks, dtype)
+            array = tensorstore.open(spec, open=True, read=True).result()
+            if array.shape != shape:
+                raise ValueError("its description changed")
+            return np.asarray(array[places].read().result() if places else array.read().result())
+        except (ValueError, OSError) as error:
+            raise CheckpointError(f"{name} of {folder} cannot be read ({_short(error)})") from error
 
     def rows(first: int, last: int) -> np.ndarray:
-        try:
-            array = tensorstore.open(spec, open=True, read=True).result()
-            return np.asarray(array[first:last].read().result() if shape else array.read().result())
-        except (ValueError, OSError) as error:
-            reason = str(error).split("\n", maxsplit=1)[0][:120]
-            raise CheckpointError(f"{name} of {folder} cannot be read ({reason})") from error
+        return part(slice(first, last)) if shape else part()
 
-    return Entry(name, shape, str(dtype), math.prod(shape) * dtype.itemsize, rows)
+    def stream() -> Iterator[np.ndarray]:
+        room = max(1, BLOCK // max(1, dtype.itemsize))
+        steps = []
+        for size in reversed(shape):
+            steps.insert(0, max(1, min(size, room)))
+            room //= steps[0]
+        ranges = (range(0, size, step) for size, step in zip(shape, steps, strict=True))
+        for corner in itertools.product(*ranges):
+            yield part(*(slice(a, a + s) for a, s in zip(corner, steps, strict=True)))
+
+    return Entry(name, shape, str(dtype), nbytes, rows, stream=stream)
+
+
+def _chunks(content: dict[str, Any], modern: bool) -> Iterator[list[int]]:
+    """Yields the shape of chunks, and of the chunks inside them where there are such."""
+    if not modern:
+        yield content["chunks"]
+        return
+    yield content["chunk_grid"]["configuration"]["chunk_shape"]
+    codecs = content["codecs"]
+    while codecs and (inner := codecs[-1])["name"] == "sharding_indexed":
+        yield inner["configuration"]["chunk_shape"]
+        codecs = inner["configuration"]["codecs"]
+    if any(codec["name"] == "sharding_indexed" for codec in codecs):
+        raise ValueError("chunks in parts, and coded again")
 
 
 def _dtype(word: str) -> np.dtype:
@@ -162,3 +208,7 @@ def _unfinished(path: Path) -> bool:
     content = _json(path / _ABOUT)
     began = content.get("init_timestamp_nsecs") is not None
     return began and content.get("commit_timestamp_nsecs") is None
+
+
+def _short(error: BaseException) -> str:
+    return str(error).split("\n", maxsplit=1)[0][:120]

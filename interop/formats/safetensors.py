@@ -13,7 +13,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from interop.formats.base import Contents, Entry, parsed, stored
+from interop.formats.base import MOST_ARRAYS, Contents, Entry, parsed, stored
 from jfl.errors import CheckpointError
 from jfl.sources.npy import numbers
 from jfl.sources.pickles.regions import File
@@ -51,6 +51,8 @@ def read(path: Path) -> Contents:
     try:
         header = parsed(file.read(8, length))
         about = header.pop("__metadata__", {})
+        if len(header) > MOST_ARRAYS:
+            raise ValueError(f"{len(header):,} arrays, more than the {MOST_ARRAYS:,} that are read")
         spans = [(name, *_span(entry)) for name, entry in header.items()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} has a damaged header ({str(error)[:80]})") from error

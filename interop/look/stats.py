@@ -1,11 +1,14 @@
 """Statistics of an array, in one pass over blocks of it."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from interop.formats.base import Entry
 from interop.look import numbers
+
+_PIECE = 1 << 20  # numbers; each takes 16 bytes in a sum
 
 
 def describe(entry: Entry) -> dict[str, Any]:
@@ -22,8 +25,8 @@ def describe(entry: Entry) -> dict[str, Any]:
     squares, norm = np.longdouble(0), np.longdouble(0)
     start = None
     ends: list[int | float] = []
-    for block in entry.blocks():
-        values = np.asarray(block).ravel()
+    for piece in _pieces(entry):
+        values = piece
         if not numbers.are(values.dtype):
             return {}
         if values.dtype.kind == "b":
@@ -58,3 +61,11 @@ def describe(entry: Entry) -> dict[str, Any]:
         "nan": nans,
         "inf": infinities,
     }
+
+
+def _pieces(entry: Entry) -> Iterator[np.ndarray]:
+    for block in entry.blocks():
+        values = np.asarray(block).ravel()
+        yield values[:_PIECE]
+        for start in range(_PIECE, values.size, _PIECE):
+            yield values[start : start + _PIECE]

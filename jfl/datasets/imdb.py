@@ -7,6 +7,7 @@ Source: Maas et al., "Learning word vectors for sentiment analysis", 2011.
 
 import csv
 import io
+import itertools
 import re
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,7 @@ _MEMBER = re.compile(r"(?:.*/)?(train|test)/(neg|pos)/(\d+_\d+)\.txt")
 _CLASSES = {"negative": 0, "neg": 0, "0": 0, "positive": 1, "pos": 1, "1": 1}
 _FILES = ("aclImdb_v1.tar.gz", "IMDB Dataset.csv", "imdb.csv")
 _LIMIT = 1 << 20
+_MOST = 1_000_000  # reviews
 DOWNLOADS = (
     File(
         "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
@@ -112,15 +114,18 @@ def _csv(place: Path) -> list[tuple[str, int]]:
         content = texts.decode(place.read_bytes())
         head = content.partition("\n")[0]
         between = max(",;\t", key=head.count)  # spreadsheets write what their language has
+        rows = csv.DictReader(io.StringIO(content, newline=""), delimiter=between)
         reviews.extend(
             (row["review"], _CLASSES[row["sentiment"].strip().lower()])
-            for row in csv.DictReader(io.StringIO(content, newline=""), delimiter=between)
+            for row in itertools.islice(rows, _MOST + 1)
         )
     except (OSError, KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"{place}, sample {len(reviews) + 1}: it must hold columns review and sentiment "
             f"(positive, negative), not {error!r}"
         ) from error
+    if len(reviews) > _MOST:
+        raise DataError(f"{place} holds more than {_MOST:,} reviews; leave some out")
     return reviews
 
 

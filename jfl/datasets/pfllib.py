@@ -109,8 +109,8 @@ def _client(
     if not path.is_file():
         raise DataError(f"{path} is absent; generate the folder again")
     spent.add(path.stat().st_size)
-    content = archives.read(path, [["data.npy"]], _LIMIT, spent)["data.npy"]
-    value = pickles.read(_pickled(content, path), str(path))
+    files = archives.read(path, [["data.npy"]], _LIMIT, spent)
+    value = pickles.read(_pickled(files.pop("data.npy"), path), str(path))
     named = pickles.named(value) if isinstance(value, dict) else {}
     if all(_is_empty(named.get(name)) for name in ("x", "y")):
         return np.zeros((0, 1), np.float32), np.zeros(0, np.int32)
@@ -130,7 +130,7 @@ def _client(
         if x.size and (x.min() < 0 or x.max() > np.iinfo(np.int32).max):
             raise DataError(f"{path} holds x of whole numbers that are no numbers of words")
         return x.astype(np.int32), y.astype(np.int32)
-    samples = x.astype(np.float32)
+    samples = x.astype(np.float32, copy=False)
     if not np.isfinite(samples).all():
         raise DataError(f"{path} holds NaN or infinite values")
     return np.moveaxis(samples, 1, -1) if x.ndim == 4 else samples, y.astype(np.int32)

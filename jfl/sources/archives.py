@@ -12,11 +12,11 @@ from typing import Any
 
 from jfl.errors import DataError, SafetyError
 from jfl.sources import zips
-from jfl.sources.expansion import Counted, Expansion
+from jfl.sources.expansion import ARCHIVES, Counted, Expansion
 
 Wanted = Callable[[str], bool]
 
-_MOST = 200_000  # members of a tar file; IMDB's has 100,000
+_MOST = 150_000  # members of a tar file; IMDB's has 100,000
 _HEADERS = 1 << 20  # bytes that say where the next one is, and what it is called
 _PACKED: dict[bytes, Callable[[Any], BufferedIOBase]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
@@ -87,7 +87,8 @@ def members(
         if place.is_dir():
             yield from _folder(place, wanted, limit)
         else:
-            spent = Expansion(str(place), place.stat().st_size) if spent is None else spent
+            if spent is None:
+                spent = Expansion(str(place), place.stat().st_size, ARCHIVES)
             kind = _zip if zips.is_one(place) else _tar
             yield from kind(place, wanted, limit, spent)
     except (*zips.DAMAGED, tarfile.TarError, lzma.LZMAError) as error:
@@ -116,6 +117,7 @@ def _zip(place: Path, wanted: Wanted, limit: int, spent: Expansion) -> Iterator[
 def _tar(place: Path, wanted: Wanted, limit: int, spent: Expansion) -> Iterator[tuple[str, bytes]]:
     with place.open("rb") as file:
         stream: Any = Counted(_unpacked(file), spent)
+        stream.most = _HEADERS  # the first is read as it is opened
         with tarfile.open(fileobj=stream, mode="r:") as archive:
             for number, item in enumerate(_items(archive, stream)):
                 if number == _MOST:

@@ -12,29 +12,31 @@ from jfl.errors import SafetyError
 
 FREE = 256 << 20
 """Bytes that may come out whatever went in."""
-RATIO = 64
-"""Bytes that may come out beyond those for each that went in; pictures and weights have 1 to 20."""
+ARRAYS, ARCHIVES = 100, 8
+"""Bytes that may come out beyond those for each that went in: of arrays, which may be mostly zeros,
+and of archives of pictures and texts, whose members are all kept."""
 _CHUNK = 1 << 20
 
 
 class Expansion:
     """What files may still unpack to; several share one where all they hold is kept."""
 
-    def __init__(self, where: str, packed: int = 0) -> None:
+    def __init__(self, where: str, packed: int = 0, ratio: int = ARRAYS) -> None:
         """Starts to count.
 
         Args:
             where: names the files in an error.
             packed: bytes they have as they are.
+            ratio: bytes that may come out for each of them.
         """
-        self._where = where
+        self.where, self._ratio = where, ratio
         self._packed = self._spent = 0
         self.add(packed)
 
     @property
     def allowed(self) -> int:
         """Bytes that may come out in all."""
-        return FREE + RATIO * self._packed
+        return FREE + self._ratio * self._packed
 
     def add(self, packed: int) -> None:
         """Counts bytes that went in."""
@@ -57,7 +59,7 @@ class Expansion:
         """
         if count > self.allowed:
             raise SafetyError(
-                f"{self._where} has {self._packed:,} bytes and unpacks to more than "
+                f"{self.where} has {self._packed:,} bytes and unpacks to more than "
                 f"{self.allowed:,}, as files do that are made to fill the memory; where you trust "
                 "it, unpack it yourself and save it uncompressed"
             )
@@ -83,7 +85,10 @@ class Counted(io.RawIOBase):
         if self.most is not None:
             self.most -= size
             if size < 0 or self.most < 0:
-                raise SafetyError("the headers of its members are far too long; pack it again")
+                raise SafetyError(
+                    f"{self._expansion.where} has a member whose name and notes are far too long; "
+                    "pack it again"
+                )
         content = self._file.read(size)
         self._count(len(content))
         return content

@@ -5,7 +5,9 @@ transparent, 16-bit grey scaled. What has no certain meaning in 8 bits is refuse
 """
 
 import io
+import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 from jaxtyping import UInt8
@@ -15,6 +17,8 @@ from jfl.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 _MOST_PIXELS = 64 << 20
+_LARGE = 4 << 20  # pixels; of such pictures one is decoded at a time, whatever threads there are
+_alone = threading.Lock()
 _GREY, _COLOUR = ("1", "L", "LA", "La"), ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr")
 _FEW = (1, 3, 4)  # channels, and no height of a picture
 _BITS, _PHOTOMETRIC = 258, 262  # tags of TIFF
@@ -42,22 +46,40 @@ def decode(
     """
     try:
         with Image.open(io.BytesIO(content), formats=formats) as image:
-            if image.width * image.height > _MOST_PIXELS:
+            pixels = image.width * image.height
+            if pixels > _MOST_PIXELS:
                 raise ValueError(f"{image.width}x{image.height} pixels are too many")
-            frames = getattr(image, "n_frames", 1)
-            if frames > 1 and image.format != "MPO":  # whose others are previews
-                raise ValueError(f"it has {frames} frames or pages; store each as a picture")
-            image.load()
-            plain = _on_white(_of_8_bits(image))
-        if channels is not None:
-            plain = plain.convert("L" if channels == 1 else "RGB")
-        if size is not None:
-            plain = plain.resize((size, size), Image.Resampling.BILINEAR)
+            with _alone if pixels > _LARGE else nullcontext():
+                plain = _plain(image, channels, size)
     except Exception as error:  # damaged pictures make Pillow raise a dozen kinds
         reason = str(error).split("\n", maxsplit=1)[0]
         raise DataError(f"{where} cannot be decoded ({reason})") from error
     pixels = np.asarray(plain)
     return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
+
+
+def _plain(image: Image.Image, channels: int | None, size: int | None) -> Image.Image:
+    if image.format != "MPO" and _has_more(image):  # whose others are previews
+        raise ValueError("it has 2 frames or pages, or more; store each as a picture")
+    image.load()
+    plain = _on_white(_of_8_bits(image))
+    if channels is not None:
+        plain = plain.convert("L" if channels == 1 else "RGB")
+    if size is not None:
+        plain = plain.resize((size, size), Image.Resampling.BILINEAR)
+    return plain
+
+
+def _has_more(image: Image.Image) -> bool:
+    """Tells whether a picture has a second frame; to count all may take for ever."""
+    if not hasattr(image, "n_frames"):
+        return False
+    try:
+        image.seek(1)
+    except EOFError:
+        image.seek(0)
+        return False
+    return True
 
 
 def _of_8_bits(image: Image.Image) -> Image.Image:
@@ -74,7 +96,8 @@ def _of_8_bits(image: Image.Image) -> Image.Image:
         raise ValueError("its grey has not 16 bits, or black is not 0; store 8 or 16 bits")
     if "transparency" in image.info:
         raise ValueError("it is 16-bit grey with transparent pixels; put it on a background")
-    return Image.fromarray(np.rint(np.asarray(upright) * (255 / 65535)).astype(np.uint8))
+    scaled = np.rint(np.arange(1 << 16) * (255 / 65535)).astype(np.uint8)
+    return Image.fromarray(scaled[np.asarray(upright)])
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -85,7 +108,10 @@ def _on_white(image: Image.Image) -> Image.Image:
     image = image.convert("LA") if image.mode == "La" else image
     pixels = image.convert("RGBA")
     if pixels.getchannel("A").getextrema() != (255, 255):
-        pixels = Image.alpha_composite(Image.new("RGBA", image.size, "white"), pixels)
+        image.close()  # it may be large, and is not needed any more
+        white = Image.new("RGBA", pixels.size, "white")
+        white.alpha_composite(pixels)
+        pixels = white
         if len(pixels.getcolors(2) or (0, 0)) == 1:
             raise ValueError("nothing of it is seen on white; put it on another background")
     return pixels.getchannel("R") if grey else pixels.convert("RGB")

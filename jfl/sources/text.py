@@ -10,6 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int32
 
+from jfl.errors import SafetyError
+from jfl.sources.expansion import ARRAYS, FREE
+
 _MARKUP = re.compile(r"<[^>]*>")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _UNKNOWN, _FIRST = 1, 2
@@ -17,7 +20,8 @@ _UNKNOWN, _FIRST = 1, 2
 
 def words(text: str) -> list[str]:
     """Returns the words of a text, lower-cased, without HTML tags and punctuation."""
-    return _WORD.findall(_MARKUP.sub(" ", text).lower())
+    end = text.rfind(">") + 1  # behind it no tag ends, and each < would be looked for to the end
+    return _WORD.findall((_MARKUP.sub(" ", text[:end]) + text[end:]).lower())
 
 
 def encode(
@@ -28,7 +32,15 @@ def encode(
     Returns:
         The rows, padded at the end, and the `max_words` words that have a number, most frequent
         first, equally frequent ones in alphabetic order.
+
+    Raises:
+        SafetyError: the rows would take far more memory than the texts.
     """
+    if len(texts) * max_length * 4 > FREE + ARRAYS * sum(map(len, texts)):
+        raise SafetyError(
+            f"{len(texts):,} texts as rows of {max_length:,} words take far more memory than they "
+            "have letters; lower data.max_length, or leave out empty texts"
+        )
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(words(text))
