@@ -1,4 +1,3 @@
-import contextlib
 import json
 import subprocess
 import sys
@@ -6,11 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from interop.pickles import files, listing
-from jfl.errors import CheckpointError, SafetyError
+from jfl.errors import SafetyError
 from jfl.sources.pickles.values import Record, Tensor
 from tests.interop import hostile
 
@@ -168,17 +165,6 @@ def drained(value):
         value.read()
 
 
-def damage(path, kind, places, cut):
-    content = bytearray(TAME[kind])
-    for place, byte in places:
-        content[place % len(content)] = byte
-    path.write_bytes(bytes(content[: -1 - cut % 8] if cut else content))
-    with contextlib.suppress(CheckpointError, SafetyError):
-        drained(files.read(path, ("mini_fl",)))
-    with contextlib.suppress(CheckpointError, SafetyError):
-        listing.listed(path)
-
-
 def test_depth_alone_breaks_nothing(tmp_path):
     path = tmp_path / "a.pkl"
     path.write_bytes(b"\x80\x02" + b"]" * 5_000 + b"a" * 4_999 + b".")
@@ -190,36 +176,3 @@ def test_undamaged_they_are_read(tmp_path, kind):
     path = tmp_path / "a.pt"
     path.write_bytes(TAME[kind])
     drained(files.read(path))
-
-
-DAMAGE = {
-    "kind": st.sampled_from(sorted(TAME)),
-    "places": st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4),
-    "cut": st.integers(0, 40),
-}
-
-
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(**DAMAGE)
-def test_any_damage_is_a_clean_error_or_other_data(tmp_path, kind, places, cut):
-    damage(tmp_path / "a.pt", kind, places, cut)
-
-
-@pytest.mark.slow
-def test_no_damage_of_many_is_anything_but_clean(tmp_path):
-    rng = np.random.default_rng(0)
-    ends = {"read": 0, "refused": 0}
-    for _ in range(20_000):
-        kind = str(rng.choice(sorted(TAME)))
-        content = bytearray(TAME[kind])
-        for place in rng.integers(0, len(content), rng.integers(1, 6)):
-            content[place] = rng.integers(256)
-        path = tmp_path / "a.pt"
-        path.write_bytes(content)
-        try:
-            drained(files.read(path, ("mini_fl",)))
-            ends["read"] += 1
-        except (CheckpointError, SafetyError):
-            ends["refused"] += 1
-    print(ends)  # noqa: T201 - the figure
-    assert ends["refused"] > 10_000
