@@ -8,6 +8,7 @@ from typing import Any
 
 from interop.formats import torch_file
 from interop.measured import Weights, attribute, weights
+from jfl.sources.pickles import budget
 from jfl.sources.pickles.values import Record
 
 _CLIENTS = ("clients", "client_list", "all_clients")
@@ -21,6 +22,7 @@ _PARTIAL = ("selected_clients", "current_clients", "new_clients", "uploaded_clie
 _NUMBERED = re.compile(r"(?:.*(?:client|user|party|site)\w*?[ ._-]?)?(\d{1,9})", re.IGNORECASE)
 _LISTS = "torch.nn.modules.container.Module"
 _DEEPEST = 6
+_LOOK = 12  # units of looking whether an object has a model
 _LONGEST = 200  # characters of a key that may number a client
 
 
@@ -62,6 +64,7 @@ def find(value: Any) -> Found:
 
 def own(member: Any) -> Weights | None:
     """Returns the model an object carries, None where it carries none or is one itself."""
+    budget.spend(_LOOK)
     if not isinstance(member, dict | Record) or torch_file.is_module(member):
         return None
     return next((w for w in (weights(attribute(member, name)) for name in MODELS) if w), None)
@@ -80,7 +83,7 @@ def _containers(value: Any) -> Iterator[tuple[str, Any, int, Any]]:
         if not isinstance(item, Record) or _is_list(item):
             yield path, item, depth, holder
         if depth < _DEEPEST and not own(item):
-            inside = torch_file.parts(item)
+            inside = torch_file.containers(item)
             waiting.extend((f"{path}.{k}" if path else k, v, depth + 1, item) for k, v in inside)
 
 

@@ -6,9 +6,11 @@ from typing import Any
 from interop.discover import Found
 from interop.formats import torch_file
 from interop.measured import Made
+from jfl.sources.pickles import budget
 from jfl.sources.pickles.values import Tensor
 
 _DEEPEST = 6
+_LOOK = 8  # units of looking which arrays are in a part
 _UNDERSTOOD = ("args",)  # whose settings were taken
 
 
@@ -92,6 +94,7 @@ def _has_parts(value: Any) -> bool:
 
 
 def _inside(value: Any) -> set[Any]:
+    budget.spend(_LOOK)
     return {tensor.place for *_, tensor in torch_file.walk(value)}
 
 

@@ -12,7 +12,10 @@ from interop import torch_names as names
 from interop.formats import torch_file
 from interop.servers import Rule
 from jfl.errors import CheckpointError
+from jfl.sources.pickles import budget
 from jfl.sources.pickles.values import Record, Tensor
+
+_LOOK = 6  # units of looking whether an object is a model
 
 _BUFFERS = (*fold.STATISTICS, *names.COUNTERS)
 
@@ -55,6 +58,7 @@ class Weights:
 
 def weights(value: Any) -> Weights | None:
     """Returns a module or a state dict as a model, None where it is neither."""
+    budget.spend(_LOOK)
     if torch_file.is_module(value):
         return readable(*torch_file.module_state(value))
     return readable(torch_file.state_dict(value) or {})

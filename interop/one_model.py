@@ -106,7 +106,7 @@ def walked(value: Any) -> Iterator[tuple[str, Any]]:
         seen.add(id(item))
         yield path, item
         if depth < _DEEPEST and not torch_file.is_module(item) and not discover.own(item):
-            inside = torch_file.parts(item)
+            inside = torch_file.containers(item)
             waiting.extend((f"{path}.{k}" if path else k, v, depth + 1) for k, v in inside)
 
 

@@ -113,6 +113,9 @@ def distinct(where: str, names: Iterable[tuple[str, str]]) -> list[str]:
         CheckpointError: two arrays have the same exact name.
     """
     pairs = list(names)
+    first = [name for name, _ in pairs]
+    if len(set(first)) == len(first):
+        return first
     usual = Counter(name for name, _ in pairs)
     chosen = [name if usual[name] == 1 else exact for name, exact in pairs]
     if len(set(chosen)) < len(chosen):

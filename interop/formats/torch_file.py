@@ -18,7 +18,7 @@ _MODULE_PARTS = ("_parameters", "_buffers", "_modules")
 _LONGEST = 200  # characters of a setting
 _WITH_PARTS = (dict, list, tuple, Record, Tensor)
 _PLAIN = 8  # plain values for a unit
-_VISIT, _TENSOR, _SETTING = 1, 48, 8  # units of what is looked at, listed and kept
+_VISIT, _TENSOR, _SETTING, _NAMED = 3, 48, 8, 8  # units of what is looked at, listed and kept
 
 
 def read(path: Path, classes: Sequence[str] = ()) -> Contents:
@@ -100,10 +100,9 @@ def walk(value: Any) -> Iterator[tuple[str, str, Tensor]]:
     while within:
         path, exact, inside = within[-1]
         for name, step, part in inside:
-            budget.spend(_VISIT)
             if not isinstance(part, Tensor) and id(part) in seen:
                 continue
-            budget.spend(len(path) + len(exact) >> 5)
+            budget.spend(_VISIT + (len(path) + len(exact) >> 4))
             place = _joined(path, name), exact + step
             if isinstance(part, Tensor):
                 yield *place, part
@@ -123,6 +122,14 @@ def parts(item: Any) -> Iterator[tuple[str, Any]]:
     return ((word, value) for word, _, value in _in(item))
 
 
+def containers(item: Any) -> Iterator[tuple[str, Any]]:
+    """Yields by name the parts of an object that may have parts themselves; see `parts`."""
+    for name, value in parts(item):
+        if not isinstance(value, Tensor):
+            budget.spend(_VISIT + (len(name) >> 4))
+            yield name, value
+
+
 def _in(item: Any) -> Iterator[tuple[str, str, Any]]:
     """Yields the parts of an object in which arrays can be: usual name, exact step, part."""
     if isinstance(item, dict):
@@ -130,6 +137,7 @@ def _in(item: Any) -> Iterator[tuple[str, str, Any]]:
         for number, (key, value) in enumerate(item.items()):
             if not isinstance(value, _WITH_PARTS):
                 continue
+            budget.spend(1)
             if _is_plain(key):
                 yield str(key), f"[{key!r}]", value
             else:  # an object as a key, which has no text
@@ -138,6 +146,7 @@ def _in(item: Any) -> Iterator[tuple[str, str, Any]]:
         budget.spend(1 + len(item) // _PLAIN)
         for number, value in enumerate(by_id(item)):
             if isinstance(value, _WITH_PARTS):
+                budget.spend(1)
                 yield str(number), f"[{number}]", value
     elif isinstance(item, Record):
         budget.spend(2)
@@ -189,7 +198,7 @@ def module_state(
     def visit(item: Record, prefix: str, exact: str, depth: int) -> None:
         if depth > 100:
             raise CheckpointError("a module of the file is nested without end")
-        budget.spend(4 + len(item.state) // 4 + (len(prefix) + len(exact) >> 5))
+        budget.spend(4 + len(item.state) // 4 + (len(prefix) + len(exact) >> 4))
         settings[prefix.removesuffix(".")] = {
             str(k): v for k, v in item.state.items() if isinstance(v, int | float | str)
         }
@@ -199,7 +208,7 @@ def module_state(
             for name, tensor in item.state[part].items():
                 budget.spend(_VISIT)
                 if str(name) not in left_out and holds_tensors(tensor):
-                    budget.spend(4 + (len(prefix) + len(exact) >> 5))
+                    budget.spend(_NAMED + (len(prefix) + len(exact) >> 4))
                     found.append((f"{prefix}{name}", f"{exact}.{part}[{name!r}]", tensor))
         for name, inner in item.state["_modules"].items():
             if is_module(inner):
@@ -227,7 +236,7 @@ def state_dict(value: Any) -> Mapping[str, Any] | None:
     for part in _in(mapping(value)):
         item = part[2]
         if isinstance(item, Tensor) or is_unread(item):
-            budget.spend(4)
+            budget.spend(_NAMED)
             arrays.append(part)
         else:
             others.append(item)

@@ -141,7 +141,7 @@ class _Zip(_Torch):
             )
         return Machine(Tape(self.archive.region("data.pkl")), self, self._work).read()
 
-    def persistent(self, key: Any, where: str, position: int) -> Storage:
+    def persistent(self, key: Any) -> Storage:
         _, kind, name, location, numel = _checked_id(key, 5)
         storage = self.storage(kind, name, location, numel)
         if storage.region is None:
@@ -177,7 +177,7 @@ class _Legacy(_Torch):
         _require_end(self.tape)
         return value
 
-    def persistent(self, key: Any, where: str, position: int) -> Any:
+    def persistent(self, key: Any) -> Any:
         if isinstance(key, tuple) and len(key) == 4 and key[0] == "module":
             return key[1]  # a class, with its source text, which nobody needs
         _, kind, name, location, numel, view = _checked_id(key, 6)

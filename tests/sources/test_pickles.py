@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from jfl.errors import DataError, SafetyError
 from jfl.sources import pickles
+from jfl.sources.pickles import budget
 from tests.sources import pickled
 
 RNG = np.random.default_rng(0)
@@ -126,6 +127,47 @@ def test_any_damage_is_an_error_or_another_value(protocol, position, value, cut)
 
     with contextlib.suppress(DataError, SafetyError):
         pickles.read(bytes(content[:position] if cut else content), "file")
+
+
+DOUBLED = b"]q\x000" + b"".join(b"(h%ch%clq%c0" % (n, n, n + 1) for n in range(60))
+KEYS = b")q\x000" + b"".join(b"h%ch%c\x86q%c0" % (n, n, n + 1) for n in range(60))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x80\x02})" + b"\x85" * 50_000 + b"Ns.", "a key of a dict that is a tuple"),
+        (b"\x80\x02" + KEYS + b"}h\x3cNs.", "a key of a dict that is a tuple"),
+        (b"\x80\x02" + DOUBLED + b"h\x3c.", "nested more than"),
+        (b"\x80\x02]q\x00h\x00a.", "nested more than"),
+        (b"\x80\x02" + b"]" * 5000 + b"a" * 4999 + b".", "nested more than"),
+        (b"\x80\x02\x8b\x00\x00\x10\x00" + b"\x01" * (1 << 20) + b".", "a number of 1048576 bytes"),
+    ],
+)
+def test_what_a_data_set_never_nests_is_a_data_error(content, said):
+    with pytest.raises(DataError, match=said):
+        pickles.read(content, "file")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"(" + b"N" * 10_000 + b"lq\x000(" + b"h\x00" * 300 + b"l.",
+        pickle.dumps([np.zeros(1 << 15)] * 2000, 4)[2:],
+        b"(" + b"]" * 80_000 + b"l.",
+    ],
+)
+def test_what_repeats_more_than_its_size_is_refused(content, monkeypatch):
+    monkeypatch.setattr(budget, "_LEAST", 200_000)
+    with pytest.raises(SafetyError, match="file repeats or nests so much"):
+        pickles.read(b"\x80\x02" + content, "file")
+
+
+def test_chosen_keys_do_not_meet():
+    keys = [*((n * (2**61 - 1)) for n in range(5_000)), (1, 2), ("a", 2**70), np.int64(3)]
+    value = dict.fromkeys(keys, 0)
+    found = pickles.read(pickle.dumps(value, 4), "file")
+    assert list(found.items()) == list(value.items())
 
 
 @pytest.mark.parametrize("protocol", range(5))

@@ -3,6 +3,7 @@
 No operation here can import, call or set an attribute of anything but what a vocabulary makes.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -32,8 +33,8 @@ def dotted(module: str, name: str) -> str:
     return f"{renamed}.{_OF_PYTHON_2.get(name, name) if renamed == 'builtins' else name}"
 
 
-class Vocabulary:
-    """What the names in pickles of one kind mean; this one knows none."""
+class Vocabulary(ABC):
+    """What the names in pickles of one kind mean."""
 
     bytes_of_python_2 = False
     """Whether strings of Python 2 are bytes rather than text."""
@@ -42,31 +43,29 @@ class Vocabulary:
         self.names: dict[tuple[str, str], Name] = {}
         """Those that were checked, by module and name."""
 
+    @abstractmethod
     def check(self, name: str, where: str, position: int) -> None:
         """Refuses names that these pickles do not have.
 
         Raises:
             SafetyError: it is one.
         """
-        raise SafetyError(f"{where} names {name[:200]} at byte {position:,}; refused")
 
+    @abstractmethod
     def make(self, name: Name, arguments: tuple[Any, ...]) -> Any:
         """Returns what stands for a call of a name that was checked.
 
         Raises:
             ValueError: it cannot be called so.
         """
-        raise ValueError(f"a call of {what(name)}")
 
-    def persistent(self, key: Any, where: str, position: int) -> Any:
+    def persistent(self, key: Any) -> Any:
         """Returns what a persistent id stands for.
 
         Raises:
             SafetyError: these pickles have none.
         """
-        raise SafetyError(
-            f"{where} refers to something outside itself at byte {position:,}; refused"
-        )
+        raise SafetyError(f"the pickle refers to something outside itself, {what(key)}; refused")
 
 
 class Machine:
@@ -339,4 +338,4 @@ class Machine:
 
     def _do_binpersid(self, _: Any) -> None:
         (key,) = self._pop(1)
-        self._stack.append(self._vocabulary.persistent(key, self.where, self._position))
+        self._stack.append(self._vocabulary.persistent(key))

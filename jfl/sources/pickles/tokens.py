@@ -149,7 +149,7 @@ def _fixed(form: str) -> Argument:
     return argument
 
 
-def _line(name: str, reader: Argument) -> Argument:
+def _line(name: str, reader: Callable[[io.BytesIO], Any]) -> Argument:
     if name in _PLACES:
         return _place
     if name in _DIGITS:
@@ -192,7 +192,7 @@ def _counted(name: str, width: int, signed: bool) -> Argument:
     elif name in _STRINGS:
         decode = functools.partial(str, encoding="latin-1")
     elif name in _NUMBERS:
-        decode = pickletools.decode_long
+        decode = functools.partial(int.from_bytes, byteorder="little", signed=True)
     return argument
 
 

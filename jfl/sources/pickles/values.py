@@ -37,7 +37,7 @@ _MOST_AXES = 32
 _MOST_ELEMENTS = 1 << 56
 _MOST_FIELDS = 1024
 _RECORD, _STORAGE, _TENSOR = 8, 6, 4  # units of one
-_READ, _BYTES_READ = 20, 7  # units of a read: a constant, and for every 128 bytes one
+_READ, _BYTES_READ = 20, 6  # units of a read: a constant, and for every 64 bytes one
 
 
 def word(dtype: np.dtype) -> str:
@@ -204,7 +204,7 @@ class Tensor:
         self.parameter = False
         if not _is_size(offset) or len(shape) != len(strides):
             raise SafetyError(
-                f"a tensor has {len(shape)} sizes, {len(strides)} strides, or an offset that is none"
+                f"a tensor has {len(shape)} sizes, {len(strides)} strides, or no offset"
             )
         if math.prod(max(n, 1) for n in shape) >= _MOST_ELEMENTS:
             raise SafetyError(f"a tensor of shape {shape} has more elements than memory can")
