@@ -146,7 +146,7 @@ def _items(archive: tarfile.TarFile, stream: Counted) -> Iterator[tarfile.TarInf
         stream.most = None
         if item is None:
             return
-        archive.members.clear()  # else it keeps all of them
+        archive.members.clear()  # pyright: ignore[reportAttributeAccessIssue] - it keeps all
         yield item
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from interop import inspect, result_files
+from interop.formats import base as formats
 from interop.formats import gguf, npz
 from interop.inspect import Wanted
 from interop.look import show
@@ -97,24 +98,28 @@ def test_weights_that_ask_for_too_much_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_long_row_is_measured_in_pieces(tmp_path: Path) -> None:
-    about = {"a": {"dtype": "U8", "shape": [1, 40 << 20], "data_offsets": [0, 40 << 20]}}
+    about = {"a": {"dtype": "U8", "shape": [1, 20 << 20], "data_offsets": [0, 20 << 20]}}
     path = tmp_path / "a.safetensors"
     path.write_bytes(hostile.safetensors(about))
     with path.open("ab") as file:
-        file.truncate(path.stat().st_size + (40 << 20))
-    hostile.zipped(tmp_path / "a.npz", {"a.npy": (hostile.npy((1, 40 << 20)), 40)})
+        file.truncate(path.stat().st_size + (20 << 20))
+    hostile.zipped(tmp_path / "a.npz", {"a.npy": (hostile.npy((1, 20 << 20)), 20)})
     calls = [[str(path)], [str(tmp_path / "a.npz")]]
     assert confined.run("tests.interop.test_bounded:measure", calls, mib=100) == [(0, "")] * 2
 
 
 def measure(path: str) -> None:
     (found,) = inspect.run(Path(path), Wanted(stats=True))["tensors"]
-    assert found["zeros"] == 40 << 20
+    assert found["zeros"] == 20 << 20
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_large_arrays_are_read_as_they_are(tmp_path: Path, order: str) -> None:
-    made = np.asarray(np.arange(4_500_000).reshape(3, -1), ">f4", order=order)
+def test_large_arrays_are_read_as_they_are(
+    tmp_path: Path, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(formats, "BLOCK", 1 << 12)
+    monkeypatch.setattr(npz, "_BLOCK", 1 << 12)
+    made = np.asarray(np.arange(4_500).reshape(3, -1), ">f4", order=order)
     np.savez_compressed(tmp_path / "a.npz", a=made)
     (entry,) = npz.read(tmp_path / "a.npz").entries
     np.testing.assert_array_equal(entry.read(1, 3), made[1:])
