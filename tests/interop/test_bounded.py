@@ -86,6 +86,7 @@ def test_weights_that_ask_for_too_much_are_refused(tmp_path: Path) -> None:
     hostile.orbax(tmp_path / "tiny", [1 << 26], [1])
     hostile.orbax(tmp_path / "row", [1, 1 << 34], [1, 1 << 20])
     hostile.orbax(tmp_path / "axes", [1 << 10] * 12, [1] * 12)
+    hostile.orbax(tmp_path / "blosc", [4], [4], packed="blosc")
     hostile.orbax(tmp_path / "shard", [1 << 26], [1 << 26], [1])
     paths = sorted(tmp_path.iterdir())
 

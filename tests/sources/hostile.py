@@ -94,15 +94,16 @@ def gguf(settings: int, arrays: int, body: bytes) -> bytes:
 
 
 def orbax(
-    folder: Path, shape: list[int], chunks: list[int], inner: list[int] | None = None
-) -> None:
+    folder: Path, shape: list[int], chunks: list[int], inner: list[int] | None = None,
+    packed: str | None = None,
+) -> None:  # fmt: skip
     """A checkpoint of one array, described and no more; with `inner` of zarr 3."""
     plain = [{"name": "bytes", "configuration": {"endian": "little"}}]
     parts = {"chunk_shape": inner, "codecs": plain, "index_codecs": plain}
     about = {"shape": shape, "fill_value": 0, "attributes": {}} | (
         {
-            "zarr_format": 2, "chunks": chunks, "dtype": "<f4", "compressor": None,
-            "filters": None, "order": "C", "dimension_separator": ".",
+            "zarr_format": 2, "chunks": chunks, "dtype": "<f4", 
+            "compressor": packed and {"id": packed}, "filters": None, "order": "C", "dimension_separator": ".",
         }
         if inner is None
         else {
