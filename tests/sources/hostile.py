@@ -102,8 +102,8 @@ def orbax(
     parts = {"chunk_shape": inner, "codecs": plain, "index_codecs": plain}
     about = {"shape": shape, "fill_value": 0, "attributes": {}} | (
         {
-            "zarr_format": 2, "chunks": chunks, "dtype": "<f4", 
-            "compressor": packed and {"id": packed}, "filters": None, "order": "C", "dimension_separator": ".",
+            "zarr_format": 2, "chunks": chunks, "dtype": "<f4", "order": "C",
+            "compressor": packed and {"id": packed}, "filters": None, "dimension_separator": ".",
         }
         if inner is None
         else {
