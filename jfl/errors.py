@@ -35,6 +35,6 @@ class CheckpointError(JflError):
 
 
 class SafetyError(JflError):
-    """A file refused because reading it could execute something (exit code 5)."""
+    """A file refused: reading it could execute something or fill the memory (exit code 5)."""
 
     code = 5

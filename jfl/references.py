@@ -121,9 +121,9 @@ class _Followed:
                     return None
                 seen.add(target)
                 place = target
-            value = self._value(place)
+            value: Any = self._value(place)
             try:
-                step = int(word) if isinstance(value, list) else word
+                step: Any = int(word) if isinstance(value, list) else word
                 value[step]
             except (KeyError, IndexError, TypeError, ValueError):
                 return None

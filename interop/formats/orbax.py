@@ -15,7 +15,7 @@ import numpy as np
 
 from interop.formats.base import BLOCK, Contents, Entry, distinct, parsed
 from jfl import texts
-from jfl.errors import CheckpointError
+from jfl.errors import CheckpointError, SafetyError
 from jfl.sources.chunks import Held
 from jfl.sources.npy import numbers
 
@@ -24,6 +24,8 @@ _ABOUT = "_CHECKPOINT_METADATA"
 _MANIFEST = "manifest.ocdbt"
 _STEP = re.compile(r"(.*_)?0*(?P<number>[0-9]{1,18})", re.ASCII | re.DOTALL)
 _MOST = 20_000  # arrays
+_SURE = ("zstd", "gzip", "zlib", "bytes", "transpose", "crc32c", "sharding_indexed")
+"""How numbers are packed so that no more comes out than a chunk has."""
 _NO_ARRAYS = ("None", "Dict", "List", "Tuple", "NamedTuple", "string")
 
 
@@ -134,15 +136,21 @@ def _entry(folder: Path, name: str, modern: bool, opened: Any, held: Held) -> En
         content = parsed(found)
         shape, word = tuple(content["shape"]), content["data_type" if modern else "dtype"]
         chunks = list(_chunks(content, modern))
+        unsure = _unsure(content)
         dtype = _dtype(word)
         nbytes = numbers(shape) * dtype.itemsize
-    except (ValueError, KeyError, TypeError, IndexError, OSError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OSError) as error:
         raise CheckpointError(f"{name} of {folder} cannot be read ({_short(error)})") from error
     kvstore = {**store, "path": f"{store['path']}{name}/"}
     spec = {"driver": "zarr3" if modern else "zarr", "kvstore": kvstore}
 
     def part(*places: slice) -> np.ndarray:
         try:
+            if unsure:
+                raise SafetyError(
+                    f"{folder} holds {name[:80]} packed by {unsure[:40]}, which may unpack to any "
+                    "size; save it again with Orbax"
+                )
             held.require(name, shape, chunks, dtype)
             array = tensorstore.open(spec, open=True, read=True).result()
             if array.shape != shape:
@@ -165,6 +173,19 @@ def _entry(folder: Path, name: str, modern: bool, opened: Any, held: Held) -> En
             yield part(*(slice(a, a + s) for a, s in zip(corner, steps, strict=True)))
 
     return Entry(name, shape, str(dtype), nbytes, rows, stream=stream)
+
+
+def _unsure(content: Any) -> str:
+    """Returns a way of packing whose result is not bounded by the size of a chunk, or nothing."""
+    codecs, found = list(content.get("codecs") or ()), []
+    while codecs:
+        codec = codecs.pop()
+        found.append(codec["name"])
+        inner = codec.get("configuration", {})
+        codecs += [*inner.get("codecs", ()), *inner.get("index_codecs", ())]
+    older = (content.get("compressor"), *(content.get("filters") or ()))
+    found += [codec["id"] for codec in older if codec]
+    return next((str(word) for word in found if word not in _SURE), "")
 
 
 def _chunks(content: dict[str, Any], modern: bool) -> Iterator[list[int]]:

@@ -11,8 +11,10 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -36,7 +38,7 @@ DOWNLOADS = (
     ),
 )
 
-Opener = Callable[[str], IO[bytes]]
+Opener = Callable[[str], AbstractContextManager[BufferedIOBase]]
 
 
 class Config(base.Config):

@@ -6,7 +6,6 @@ for byte, to that of one that ran through. `timing.jsonl` holds what depends on 
 
 import hashlib
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +17,12 @@ from pydantic import Field
 from jfl import documents, manifest
 from jfl.documents import Document, write_text
 from jfl.errors import CheckpointError, UsageError
+from jfl.sources import npy, zips
 from jfl.strict_json import dumps
 
 LARGEST_INLINE = 10_000  # arrays with more elements go to arrays/<round>.npz
 COPY = "put back a copy of that file"
-_UNREADABLE = (
-    *(OSError, ValueError, TypeError, KeyError, EOFError, OverflowError, zipfile.BadZipFile),
-    NotImplementedError,  # a zip of another compression
-)
+_UNREADABLE = (*zips.DAMAGED, TypeError, KeyError, OverflowError)
 
 
 def new_folder(out: Path, name: str) -> Path:

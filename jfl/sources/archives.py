@@ -67,7 +67,7 @@ def _last(path: str) -> str:
 def _file(path: Path, name: str, place: Path, limit: int) -> bytes:
     try:
         with open(path, "rb") as file:
-            return _limited(file.read, name, place, limit)
+            return _limited(file.read, name, place, limit, path.stat().st_size)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error})") from error
 
@@ -111,7 +111,10 @@ def _zip(place: Path, wanted: Wanted, limit: int, spent: Expansion) -> Iterator[
             if not item.is_dir() and wanted(item.filename):
                 spent.spend(min(item.file_size, limit))
                 with zips.member(archive, item) as file:
-                    yield item.filename, _limited(file.read, item.filename, place, limit)
+                    yield (
+                        item.filename,
+                        _limited(file.read, item.filename, place, limit, item.file_size),
+                    )
 
 
 def _tar(place: Path, wanted: Wanted, limit: int, spent: Expansion) -> Iterator[tuple[str, bytes]]:
@@ -125,7 +128,7 @@ def _tar(place: Path, wanted: Wanted, limit: int, spent: Expansion) -> Iterator[
                 plain = item.isreg() and not item.issparse() and wanted(item.name)
                 inside = archive.extractfile(item) if plain else None
                 if inside is not None:
-                    yield item.name, _limited(inside.read, item.name, place, limit)
+                    yield item.name, _limited(inside.read, item.name, place, limit, item.size)
 
 
 def _unpacked(file: BufferedIOBase) -> BufferedIOBase:
@@ -143,12 +146,13 @@ def _items(archive: tarfile.TarFile, stream: Counted) -> Iterator[tarfile.TarInf
         stream.most = None
         if item is None:
             return
-        archive.members.clear()  # else it keeps all of them
+        archive.members.clear()  # pyright: ignore[reportAttributeAccessIssue] - it keeps all
         yield item
 
 
-def _limited(read: Callable[[int], bytes], name: str, place: Path, limit: int) -> bytes:
-    content = read(limit + 1)
+def _limited(read: Callable[[int], bytes], name: str, place: Path, limit: int, size: int) -> bytes:
+    """Returns a file of some size; asking for more bytes than that takes memory for them."""
+    content = read(min(size, limit) + 1)
     if len(content) > limit:
         raise DataError(f"{place}: {name} is larger than the {limit} bytes it may have")
     return content

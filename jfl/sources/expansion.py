@@ -129,7 +129,7 @@ def fill(file: BufferedIOBase, array: np.ndarray) -> None:
     """
     if not array.nbytes:
         return
-    room = memoryview(array.reshape(-1).view(np.uint8))
+    room = memoryview(array.reshape(-1).view(np.uint8).data)
     place = 0
     while place < len(room):
         content = file.read(min(_CHUNK, len(room) - place))

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from jfl.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-_MOST_PIXELS = 64 << 20
+_MOST_PIXELS, _MOST_TRANSPARENT = 48 << 20, 32 << 20  # the latter are laid on others
 _LARGE = 4 << 20  # pixels; of such pictures one is decoded at a time, whatever threads there are
 _alone = threading.Lock()
 _GREY, _COLOUR = ("1", "L", "LA", "La"), ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr")
@@ -47,7 +47,7 @@ def decode(
     try:
         with Image.open(io.BytesIO(content), formats=formats) as image:
             pixels = image.width * image.height
-            if pixels > _MOST_PIXELS:
+            if pixels > (_MOST_TRANSPARENT if image.has_transparency_data else _MOST_PIXELS):
                 raise ValueError(f"{image.width}x{image.height} pixels are too many")
             with _alone if pixels > _LARGE else nullcontext():
                 plain = _plain(image, channels, size)

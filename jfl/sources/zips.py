@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from io import BufferedIOBase
 from pathlib import Path
+from typing import Any
 
 from jfl.errors import SafetyError
 
@@ -64,7 +65,8 @@ def member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BufferedIOBase:
     packed = min(info.compress_size, os.path.getsize(archive.filename or ""))
     if info.file_size > _DEFLATE * max(packed, 1):
         raise SafetyError(f"{name} claims more than it has; refused, zip it again")
-    return archive.open(info)
+    opened: Any = archive.open(info)
+    return opened
 
 
 class _Looked(io.RawIOBase):

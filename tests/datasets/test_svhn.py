@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jfl.datasets import base, svhn
-from jfl.errors import DataError
+from jfl.errors import DataError, SafetyError
 
 RNG = np.random.default_rng(0)
 COUNTS = {"train_32x32.mat": 5, "test_32x32.mat": 3}
@@ -90,3 +90,12 @@ def test_faults_are_named(arrays, tmp_path):
     with pytest.raises(DataError, match="holds the label 11; labels must be 1 to 10"):
         base.load(config, seed=0)
     assert not list(tmp_path.cwd().glob("data_cache/svhn*"))
+
+
+def test_parts_that_unpack_too_far_are_refused(arrays, tmp_path):
+    write(tmp_path, arrays)
+    path = tmp_path / "test_32x32.mat"
+    packed = zlib.compress(bytes(4 << 20))
+    path.write_bytes(path.read_bytes() + struct.pack("<II", 15, len(packed)) + packed)
+    with pytest.raises(SafetyError, match=r"test_32x32\.mat unpacks to far more"):
+        base.load(svhn.Config(dir=str(tmp_path)), seed=0)
