@@ -135,7 +135,9 @@ def _entry(folder: Path, name: str, modern: bool) -> Entry:
     return Entry(name, shape, str(dtype), math.prod(shape) * dtype.itemsize, rows)
 
 
-def _dtype(word: str) -> np.dtype:
+def _dtype(word: Any) -> np.dtype:
+    if not isinstance(word, str):
+        raise ValueError(f"{word!r:.40} is no type of numbers")
     special = getattr(ml_dtypes, word, None) if word.isidentifier() else None
     return np.dtype(special if special is not None else word).newbyteorder("=")
 
