@@ -117,9 +117,10 @@ def _csv(place: Path) -> list[tuple[str, int]]:
             for row in csv.DictReader(io.StringIO(content, newline=""), delimiter=between)
         )
     except (OSError, KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
+        found = str(error) if isinstance(error, UnicodeDecodeError) else f"{error!r:.100}"
         raise DataError(
             f"{place}, sample {len(reviews) + 1}: it must hold columns review and sentiment "
-            f"(positive, negative), not {error!r}"
+            f"(positive, negative), not {found}"
         ) from error
     return reviews
 
