@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jfl.errors import DataError
 
@@ -53,6 +53,10 @@ def decode(
             plain = plain.convert("L" if channels == 1 else "RGB")
         if size is not None:
             plain = plain.resize((size, size), Image.Resampling.BILINEAR)
+    except UnidentifiedImageError as error:  # whose words are about memory addresses
+        raise DataError(
+            f"{where} cannot be decoded (it is damaged, or not one of {', '.join(formats)})"
+        ) from error
     except Exception as error:  # damaged pictures make Pillow raise a dozen kinds
         reason = str(error).split("\n", maxsplit=1)[0]
         raise DataError(f"{where} cannot be decoded ({reason})") from error
