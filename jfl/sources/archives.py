@@ -85,7 +85,7 @@ def _folder(place: Path, wanted: Wanted, limit: int) -> Iterator[tuple[str, byte
 def _zip(place: Path, wanted: Wanted, limit: int) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(place) as archive:
         for item in archive.infolist():
-            if not item.is_dir() and wanted(item.filename):
+            if wanted(item.filename) and not item.is_dir():  # which needs a name
                 with archive.open(item) as file:
                     yield item.filename, _limited(file.read, item.filename, place, limit)
 
