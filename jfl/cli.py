@@ -3,6 +3,7 @@
 import importlib
 import sys
 import traceback
+import warnings
 from typing import Any, NoReturn
 
 import click
@@ -98,6 +99,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     as_json, debug = "--json" in words, "--debug" in words
     if not debug:  # only threads of libraries get there, with what is also raised here
         sys.unraisablehook = lambda *_: None
+        warnings.showwarning = lambda *_, **__: None  # libraries' words about damaged files
     try:
         code = cli.main(words, prog_name="jfl", standalone_mode=False)
     except click.exceptions.Abort:

@@ -202,7 +202,9 @@ def _chunks(content: dict[str, Any], modern: bool) -> Iterator[list[int]]:
         raise ValueError("chunks in parts, and coded again")
 
 
-def _dtype(word: str) -> np.dtype:
+def _dtype(word: Any) -> np.dtype:
+    if not isinstance(word, str):
+        raise ValueError(f"{word!r:.40} is no type of numbers")
     special = getattr(ml_dtypes, word, None) if word.isidentifier() else None
     return np.dtype(special if special is not None else word).newbyteorder("=")
 

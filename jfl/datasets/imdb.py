@@ -120,9 +120,10 @@ def _csv(place: Path) -> list[tuple[str, int]]:
             for row in itertools.islice(rows, _MOST + 1)
         )
     except (OSError, KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
+        found = str(error) if isinstance(error, UnicodeDecodeError) else f"{error!r:.100}"
         raise DataError(
             f"{place}, sample {len(reviews) + 1}: it must hold columns review and sentiment "
-            f"(positive, negative), not {error!r}"
+            f"(positive, negative), not {found}"
         ) from error
     if len(reviews) > _MOST:
         raise DataError(f"{place} holds more than {_MOST:,} reviews; leave some out")

@@ -100,7 +100,7 @@ def _numbers(folder: Path) -> tuple[int, int | None]:
                 raise ValueError(f"{name}={count}")
         return counts["num_clients"], counts.get("num_classes")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no config.json of PFLlib ({error!r})") from error
+        raise DataError(f"{path} is no config.json of PFLlib ({error!r:.100})") from error
 
 
 def _client(

@@ -108,7 +108,7 @@ def _folder(place: Path, wanted: Wanted, limit: int) -> Iterator[tuple[str, byte
 def _zip(place: Path, wanted: Wanted, limit: int, spent: Expansion) -> Iterator[tuple[str, bytes]]:
     with zips.opened(place) as archive:
         for item in archive.infolist():
-            if not item.is_dir() and wanted(item.filename):
+            if wanted(item.filename) and not item.is_dir():  # which needs a name
                 spent.spend(min(item.file_size, limit))
                 with zips.member(archive, item) as file:
                     yield (

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jfl.errors import DataError
 
@@ -51,6 +51,10 @@ def decode(
                 raise ValueError(f"{image.width}x{image.height} pixels are too many")
             with _alone if pixels > _LARGE else nullcontext():
                 plain = _plain(image, channels, size)
+    except UnidentifiedImageError as error:  # whose words are about memory addresses
+        raise DataError(
+            f"{where} cannot be decoded (it is damaged, or not one of {', '.join(formats)})"
+        ) from error
     except Exception as error:  # damaged pictures make Pillow raise a dozen kinds
         reason = str(error).split("\n", maxsplit=1)[0]
         raise DataError(f"{where} cannot be decoded ({reason})") from error

@@ -1,14 +1,20 @@
+import io
 import json
+import struct
+from zlib import crc32
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from pyarrow import parquet
 
 from jfl import plugins, survey
 from jfl.cli import cli
 from jfl.datasets import base, digits, mnist
 from jfl.errors import DataError, UsageError
+from tests.command_line import jfl
 from tests.datasets.test_idx_sets import write
 
 COUNTS = {"train": 8, "t10k": 4}
@@ -118,3 +124,14 @@ def test_examples_are_of_their_classes():
     flat = base.Dataset("t", np.zeros((3, 4), np.int32), many.y[:3], 100, "", "")
     with pytest.raises(UsageError, match="t holds no images"):
         survey.examples(flat)
+
+
+def test_what_libraries_warn_of_is_not_said(tmp_path):
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(file, "PNG")
+    frames = b"acTL" + bytes(8)  # an animation of no frames, of which Pillow warns
+    odd = file.getvalue()[:33] + struct.pack(">I", 8) + frames + struct.pack(">I", crc32(frames))
+    table = pa.table({"image": [{"bytes": odd + file.getvalue()[33:]}], "label": [0]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    done = jfl("data", "prepare", "hf", "--no-cache", "--data-dir", "a.parquet", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")

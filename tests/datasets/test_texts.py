@@ -137,10 +137,12 @@ def test_faults(tmp_path):
         ("review,sentiment\nfine,perhaps\n", "sample 1: it must hold columns"),
         ("text,sentiment\nfine,positive\n", "KeyError"),
         ("review,sentiment\nfine\n", "sample 1"),
+        (f"review,sentiment\nfine,{'far too long ' * 99}\n", r"KeyError.{80,120}$"),
+        ("review,sentiment\n" + "fine \xff" * 99, r"can't decode byte 0xff .{9,40}$"),
         ("review,sentiment\nfine,positive\n", "1 of one kind"),
         ("", "0 of one kind"),
     ):
-        path.write_text(content)
+        path.write_text(content, encoding="latin-1")
         with pytest.raises(DataError, match=expected):
             base.load(Config(dir=str(path)), seed=0)
     write_tar(tmp_path / "cut.tar.gz")

@@ -29,7 +29,8 @@ def of(content: bytes) -> str | None:
         return "tar"
     if content[8:9] == b"{" and int.from_bytes(content[:8], "little") < len(content):
         return "safetensors"
-    return next((form for mark, form in MARKS.items() if content.startswith(mark)), None)
+    known = next((form for mark, form in MARKS.items() if content.startswith(mark)), None)
+    return known or ("text" if content.isascii() and b"\0" not in content else None)
 
 
 def change(rng: Random, content: bytes, other: bytes) -> bytes:
@@ -43,7 +44,7 @@ def change(rng: Random, content: bytes, other: bytes) -> bytes:
 
 def mutant(rng: Random, content: bytes, other: bytes) -> bytes:
     """A file after one change or a few; `other` lends it blocks."""
-    for _ in range(1 + rng.geometric(0.6)):
+    for _ in range(rng.geometric(0.6)):
         content = change(rng, content, other)
     return content
 
@@ -156,17 +157,35 @@ def jsons(rng: Random, content: bytes, other: bytes) -> bytes:
     walk(value)
     inner, key = places[rng.integers(len(places))]
     odd = extremes.pick(rng, extremes.VALUES)
-    what = rng.integers(5)
-    if what == 0 and isinstance(inner, dict):
+    what = rng.integers(20)
+    if what < 3 and isinstance(inner, dict):
         inner[str(extremes.text(rng), "utf-8")[:200]] = inner.pop(key)
-    elif what == 1:
+    elif what < 6:
         del inner[key]
-    elif what == 2 and isinstance(inner, list):
+    elif what < 9 and isinstance(inner, list):
         inner[:] = inner * int(rng.integers(2, 500))
+    elif what < 12:
+        inner[key] = [inner[key]] * int(rng.integers(1, 4))
     else:
-        inner[key] = [inner[key], odd][rng.integers(2)] if what == 3 else odd
-    text = json.dumps(value).encode()
-    return text.replace(b"{", b'{"round": 1, "dtype": 2, "round": 3, ', 1) if what == 4 else text
+        inner[key] = odd
+    made = json.dumps(value).encode()
+    return made.replace(b"{", b'{"round": 1, "round": 3, ', 1) if what == 19 else made
+
+
+def text(rng: Random, content: bytes, other: bytes) -> bytes:
+    """Changes a number, a word or a line; it stays text."""
+    what = rng.integers(5)
+    if what < 2:
+        return changes.digits(rng, content)
+    if what < 4:
+        return changes.word(rng, content)
+    lines = content.splitlines(keepends=True)
+    place = int(rng.integers(len(lines)))
+    lent = (lines[rng.integers(len(lines))], b"  " + lines[place], b"", *other.splitlines(True)[:9])
+    lines[place : place + rng.integers(2)] = [lent[rng.integers(len(lent))]] * int(
+        rng.choice([1, 1, 1, 2, 1000])
+    )
+    return b"".join(lines)[: changes.MOST]
 
 
 def pickled(rng: Random, content: bytes, other: bytes) -> bytes:
@@ -214,4 +233,5 @@ def parquet(rng: Random, content: bytes, other: bytes) -> bytes:
 INSIDE: dict[str, Callable[[Random, bytes, bytes], bytes]] = {
     "zip": zipped, "gzip": gzipped, "bz2": bz2ed, "xz": xzed, "tar": tar, "png": png, "npy": npy,
     "safetensors": safetensors, "json": jsons, "pickle": pickled, "parquet": parquet,
+    "text": text,
 }  # fmt: skip

@@ -143,3 +143,13 @@ def test_arrays_that_were_saved_under_one_name_are_refused(tmp_path):
     done = command_line.warm("inspect", "one", cwd=tmp_path)
     assert done.code == 4
     assert "one has two arrays named a.b" in done.err
+
+
+@pytest.mark.parametrize("word", [3, None, ["<f4"], {}, "no_such_type"])
+def test_a_type_of_numbers_that_is_none_is_refused(tmp_path, word):
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False)) as checkpointer:
+        checkpointer.save(tmp_path / "1", {"w": np.ones(2, np.float32)})
+    about = tmp_path / "1" / "w" / ".zarray"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"dtype": word}))
+    with pytest.raises(CheckpointError, match=r"w of .* cannot be read"):
+        look(tmp_path)

@@ -134,8 +134,8 @@ FRAMES = [Image.fromarray(COLOURS), Image.fromarray(COLOURS[::-1])]
             (stored(Image.fromarray(COLOURS.repeat(9, 0).repeat(9, 1)), kind)[:-900], "")
             for kind in ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP")
         ),
-        (b"", "cannot identify"),
-        (stored(Image.fromarray(COLOURS), "PPM"), "cannot identify"),
+        (b"", "not one of PNG, JPEG"),
+        (stored(Image.fromarray(COLOURS), "PPM"), "not one of PNG, JPEG"),
     ],
 )  # fmt: skip
 def test_what_has_no_certain_pixels_is_refused(content, expected):
