@@ -6,6 +6,9 @@ import numpy as np
 
 from interop.formats.base import Entry
 from interop.look import numbers
+from jfl.sources.pickles import budget
+
+_EACH = 120  # units of an array beside its numbers
 
 
 def describe(entry: Entry) -> dict[str, Any]:
@@ -17,6 +20,7 @@ def describe(entry: Entry) -> dict[str, Any]:
     Raises:
         CheckpointError: the array cannot be read.
     """
+    budget.spend(_EACH)
     count = zeros = nans = infinities = 0
     mean: Any = np.longdouble(0)  # Welford's sums over blocks, from `start` on
     squares, norm = np.longdouble(0), np.longdouble(0)
