@@ -15,7 +15,9 @@ from interop.look import lora_names, lora_settings
 from interop.look.lora_names import Target
 from interop.look.lora_settings import Setting
 from jfl.errors import CheckpointError, UsageError
+from jfl.sources.pickles import budget
 
+_FLOPS = 4096  # products that take as long as a unit of the budget
 _DEAD = 1e-6  # of the largest singular value
 
 Down = Num[np.ndarray, "r inputs"]
@@ -128,6 +130,7 @@ def _singular(a: Down, b: Up, rank: int) -> np.ndarray:
     # peft orders A by expert, then by direction, and B by direction, then by expert
     wide = a.reshape(-1, rank, a.shape[1])
     tall = b.reshape(len(b), rank, len(wide)).transpose(2, 0, 1)
+    budget.spend(rank * rank * (wide.shape[2] + len(tall[0])) * len(wide) // _FLOPS)
     found = []
     for left, right in zip(tall, wide, strict=True):
         # from the triangles of both, rank x rank

@@ -7,6 +7,9 @@ import numpy as np
 
 from interop.formats.base import Entry
 from interop.look import numbers
+from jfl.sources.pickles import budget
+
+_EACH = 120  # units of an array beside its numbers
 
 _PIECE = 1 << 20  # numbers; each takes 16 bytes in a sum
 
@@ -20,6 +23,7 @@ def describe(entry: Entry) -> dict[str, Any]:
     Raises:
         CheckpointError: the array cannot be read.
     """
+    budget.spend(_EACH)
     count = zeros = nans = infinities = 0
     mean: Any = np.longdouble(0)  # Welford's sums over blocks, from `start` on
     squares, norm = np.longdouble(0), np.longdouble(0)
