@@ -12,7 +12,7 @@ from interop import experiments, run_folder, torch_logits, torch_state
 from interop.measured import Weights
 from interop.snapshot import Snapshot
 from interop.torch_state import Imported
-from jfl import manifest, texts
+from jfl import documents, manifest, texts
 from jfl import mesh as meshes
 from jfl.datasets.base import as_input
 from jfl.errors import CheckpointError
@@ -154,14 +154,12 @@ def _hashes(source: Path) -> str | dict[str, str]:
 
 def _clients_of(wanted: Wanted) -> int:
     """Returns how many clients the data have, for a file with one model."""
-    import json
-
     given = [word.partition("=")[2] for word in wanted.changes if word.startswith("clients=")]
     if given and given[-1].isdigit():
         return int(given[-1])
     try:
         text = texts.read(Path(str(wanted.data)) / "config.json")
-        return int(json.loads(text)["num_clients"])
+        return int(documents.load(text, nan=True)["num_clients"])
     except (OSError, ValueError, KeyError, TypeError):
         return 1  # where there is no such folder, `prepare` says so
 

@@ -9,14 +9,13 @@ Source: PFLlib, dataset/utils/dataset_utils.py.
 """
 
 import io
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int, Int32, Shaped
 
-from jfl import texts
+from jfl import documents, texts
 from jfl.datasets import base
 from jfl.errors import DataError
 from jfl.sources import archives, npy, pickles, pictures
@@ -91,7 +90,7 @@ def _numbers(folder: Path) -> tuple[int, int | None]:
         numbers = {p.stem for p in (folder / "train").glob("*.npz") if p.stem.isdecimal()}
         return max(map(int, numbers)) + 1, None
     try:
-        content = json.loads(texts.read(path))
+        content = documents.load(texts.read(path), nan=True)
         counts = {"num_clients": content["num_clients"]}
         if "num_classes" in content:  # older generators did not write it
             counts["num_classes"] = content["num_classes"]

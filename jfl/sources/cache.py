@@ -6,7 +6,6 @@ renamed when whole, so there is never half an entry; a damaged one is made anew.
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from jfl import documents
 from jfl.errors import DataError
 from jfl.strict_json import dumps
 
@@ -83,7 +83,7 @@ def lock(folder: Path, name: str) -> Iterator[None]:
 def read(entry: Path) -> Stored | None:
     """Returns an entry with its arrays mapped into memory; None where there is none."""
     try:
-        meta = json.loads((entry / _META).read_text(encoding="utf-8"))
+        meta = documents.load(documents.text(entry / _META))
         arrays = {
             name: np.load(entry / f"{name}.npy", mmap_mode="r").view(np.ndarray)
             for name in meta["arrays"]

@@ -1,11 +1,14 @@
 """Parquet and Arrow files as the HuggingFace libraries write them; needs the extra `data`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from jfl import documents
 from jfl.errors import DataError
+from jfl.sources.expansion import ARCHIVES, Expansion
 
+_ROWS = 64  # read at once; a few bytes may stand for any number of equal ones
+_ROW = 50  # bytes that a row takes at least as values of Python
 _ENDINGS = {".parquet", ".arrow"}
 
 
@@ -28,6 +31,7 @@ def read(place: Path, splits: list[str] | None) -> Any:
 
     Raises:
         DataError: pyarrow is not installed, there is no such split, or a file is damaged.
+        SafetyError: a file unpacks to far more than it honestly can.
     """
     try:
         import pyarrow as pa
@@ -45,9 +49,14 @@ def read(place: Path, splits: list[str] | None) -> Any:
     for path in chosen:
         try:
             if path.suffix == ".parquet":
-                tables.append(parquet.ParquetFile(path).read())
+                file = parquet.ParquetFile(path)
+                schema, batches = file.schema_arrow, file.iter_batches(_ROWS)
             else:
-                tables.append(ipc.open_stream(path.read_bytes()).read_all())
+                batches = ipc.open_stream(path.read_bytes())
+                schema = batches.schema
+            spent = Expansion(str(path), path.stat().st_size, ARCHIVES)
+            counted = [batch for batch in batches if not spent.spend(_written_out(batch))]
+            tables.append(pa.Table.from_batches(counted, schema))
         except (pa.ArrowException, OSError, ValueError) as error:
             reason = str(error).split("\n", maxsplit=1)[0]
             raise DataError(f"{path} cannot be read ({reason}); download it again") from error
@@ -60,6 +69,16 @@ def read(place: Path, splits: list[str] | None) -> Any:
         return pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
         raise DataError(f"the files of {place} have columns of different types") from error
+
+
+def _written_out(batch: Any) -> int:
+    """Returns the bytes of a batch whose columns were written out, without dictionaries."""
+    size = batch.nbytes + _ROW * batch.num_rows
+    for column in batch.columns:
+        if hasattr(column, "dictionary"):
+            longest = max((len(str(value)) for value in column.dictionary.to_pylist()), default=0)
+            size += len(column) * longest
+    return size
 
 
 def column(table: Any, wanted: str | None, usual: tuple[str, ...], setting: str) -> str | None:
@@ -77,7 +96,8 @@ def column(table: Any, wanted: str | None, usual: tuple[str, ...], setting: str)
 def class_names(table: Any, name: str) -> list[str] | None:
     """Returns the names of the classes, where the file says them."""
     try:
-        about = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+        said = (table.schema.metadata or {}).get(b"huggingface", b"{}")
+        about = documents.load(documents.decoded(said), nan=True)
         names = about["info"]["features"][name].get("names")
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -12,7 +12,7 @@ from pyarrow import ipc, parquet
 
 from jfl.datasets import base
 from jfl.datasets.hf import Config
-from jfl.errors import DataError
+from jfl.errors import DataError, SafetyError
 from jfl.partition import base as partitions
 from jfl.partition import natural
 
@@ -203,3 +203,12 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
 
     with pytest.raises(DataError, match="JFL_EXTRAS=data"):
         base.load(Config(dir=str(tmp_path)), seed=0)
+
+
+@pytest.mark.parametrize("name", ["train.parquet", "train.arrow"])
+def test_columns_that_unpack_too_far_are_refused(tmp_path, name):
+    words = pa.array(["x" * 1_000_000, "y"]).dictionary_encode().take(pa.array([0] * 400 + [1]))
+    content = pa.table({"text": words, "label": pa.array([0] * 400 + [1])})
+    write(tmp_path / name, content)
+    with pytest.raises(SafetyError, match="unpacks to more than"):
+        base.load(Config(dir=str(tmp_path), cache=False), seed=0)

@@ -5,10 +5,10 @@ A comment would do for other formats, but what reads CSV would take it for a lin
 
 import csv
 import io
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from jfl import documents
 from jfl.errors import UsageError
 from jfl.report.compare import record
 from jfl.report.compare.grid import Grid
@@ -38,10 +38,10 @@ def read(content: str, where: str) -> Sheet | None:
         UsageError: it is damaged, or was changed by hand.
     """
     try:
-        header, *lines = [line for line in csv.reader(io.StringIO(content, newline="")) if line]
+        header, *lines = _rows(content)
     except (csv.Error, ValueError):
         return None
-    if header[-1] != RECORD or not lines:
+    if not lines:
         return None
     sheets: list[Sheet] = []
     for number, line in enumerate(lines, 1):
@@ -65,11 +65,23 @@ def read(content: str, where: str) -> Sheet | None:
     return whole
 
 
+def _rows(content: str) -> Iterator[list[str]]:
+    """Yields the rows up to the first of another length; none where no column has records."""
+    rows = (line for line in csv.reader(io.StringIO(content, newline="")) if line)
+    header = next(rows, [])
+    if header[-1:] == [RECORD]:
+        yield header
+        for row in rows:
+            yield row
+            if len(row) != len(header):
+                return
+
+
 def _lines(cell: str) -> list[str]:
     try:
-        content = json.loads(cell)
+        content = documents.load(cell)
         return [record.text(line) for line in content] if isinstance(content, list) else []
-    except (ValueError, RecursionError):
+    except ValueError:
         return []
 
 
