@@ -4,7 +4,8 @@
     python -m tests.fuzz.run --seed 1 --only 417
     python -m tests.fuzz.run --again FOLDER
 
-A number and the seed make an input; it is kept in a folder where it ends otherwise than it may.
+A number and the seed make an input (but for the time in files of Orbax); where it ends otherwise
+than it may, it is kept in a folder.
 """
 
 import json
@@ -78,6 +79,12 @@ def case(seed: int, number: int, known: dict[str, list[Seed]]) -> Case:
     other = lender.files[_one(rng, tuple(lender.files))]
     files = chosen.files | {target: forms.mutant(rng, chosen.files[target], other)}
     return Case(number, kind, files, _one(rng, chosen.commands))
+
+
+def first(count: int, known: dict[str, list[Seed]]) -> list[int]:
+    """The first numbers whose kind has seeds."""
+    each = [bool(of_kind) for of_kind in known.values()]
+    return [number for number in range(count * len(each)) if each[number % len(each)]][:count]
 
 
 def _one(rng: np.random.Generator, words: tuple[str, ...]) -> str:

@@ -307,11 +307,14 @@ KINDS = {
     "pickle": pickles, "torch": torch_files, "npz": npz, "pfllib": pfllib,
     "safetensors": safetensors, "gguf": gguf, "orbax": orbax, "yaml": yamls, "json": jsons,
     "csv": csvs, "tar": tars, "zip": zips, "idx": idx_files, "png": pictures, "hdf5": hdf5,
+    "run": runs,
 }  # fmt: skip
-"""What is cheap to make; `runs` takes a training."""
+TRAINED = ("run",)
+"""Kinds whose seeds take a training."""
 
 
 def made(*, trained: bool = False) -> dict[str, list[Seed]]:
-    """The seeds of every kind; with `trained`, those of a run with checkpoints too."""
-    kinds = KINDS | ({"run": runs} if trained else {})
-    return {kind: list(make()) for kind, make in kinds.items()}
+    """The seeds of every kind; none of those that take a training, unless they are asked for."""
+    return {
+        kind: list(make()) if trained or kind not in TRAINED else [] for kind, make in KINDS.items()
+    }
