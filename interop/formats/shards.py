@@ -18,7 +18,7 @@ _INDEX = re.compile(r"(?P<stem>.+)\.index(\.[\w-]+)?\.json")
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.\w+)")
 _READ = (".safetensors", ".bin")
 _SHOWN = 5  # names in a message
-_MOST_MISSING = 10_000  # files; a name may claim any number
+_MOST_FILES = 10_000  # of a model; a name may claim any number
 
 
 def read(folder: Path, classes: Sequence[str] = ()) -> Contents | None:
@@ -59,6 +59,8 @@ def _indexed(index: Path, classes: Sequence[str]) -> Contents:
         inside = all(Path(name).name == name for name in files)
         if not files:
             raise ValueError("it names no files")
+        if len(files) > _MOST_FILES:
+            raise ValueError(f"it names {len(files):,} files")
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{index} is damaged ({str(error)[:80]})") from error
     if not inside:
@@ -81,7 +83,7 @@ def _numbered(folder: Path, shards: list[re.Match[str]], classes: Sequence[str])
         shown = ", ".join(f"{stem}-...-of-{count}{suffix}" for stem, count, suffix in sets)
         raise CheckpointError(f"{folder} holds several models: {shown}; give each its own folder")
     stem, count, suffix = sets[0]
-    if not 0 < int(count) <= len(shards) + _MOST_MISSING:
+    if not 0 < int(count) <= len(shards) + _MOST_FILES:
         raise CheckpointError(f"{folder} holds {len(shards)} of {int(count):,} files of {stem}")
     files = [f"{stem}-{n + 1:05}-of-{count}{suffix}" for n in range(int(count))]
     _require(folder, files, f"the {int(count)} files of {folder}")
