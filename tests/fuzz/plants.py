@@ -41,14 +41,25 @@ def _half(path: Path) -> NoReturn:
     raise CheckpointError(f"{path} is damaged")
 
 
-def _planted(fault: Any) -> Any:
-    def plant() -> None:
-        safetensors.read = fault
+def _changed(path: Path) -> Any:
+    contents = _read(path)
+    path.write_bytes(path.read_bytes() + b"more")
+    return contents
 
-    return plant
+
+def _outside(path: Path) -> Any:
+    Path("../../outside").mkdir(exist_ok=True)
+    return _read(path)
 
 
 PLANTS = {
-    "hang": _planted(_hang), "crash": _planted(_crash), "memory": _planted(_memory),
-    "traceback": _planted(_traceback), "files": _planted(_half), "sleep": _planted(_sleep),
+    "hang": ("hang", _hang), "sleep": ("hang", _sleep), "crash": ("crash", _crash),
+    "memory": ("memory", _memory), "traceback": ("traceback", _traceback),
+    "half": ("files", _half), "changed": ("files", _changed), "outside": ("files", _outside),
 }  # fmt: skip
+"""What each is found as, and the reader it puts in the place of the one of safetensors."""
+
+
+def plant(name: str) -> None:
+    """Puts a fault into the reader of this process."""
+    safetensors.read = PLANTS[name][1]

@@ -96,8 +96,8 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
-        home = self._folder / "home"
-        home.mkdir()
+        self._home = home = self._folder / "home"
+        home.mkdir(parents=True)
         own = ("HOME", "TMPDIR", "XDG_STATE_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR")
         single = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", "COLUMNS": "100"}
         self._process = subprocess.Popen(
@@ -109,13 +109,18 @@ class Server:
             text=True,
         )
 
+    def wait(self) -> None:
+        """Waits until all is imported."""
+        assert self._process.stdout
+        assert self._process.stdout.readline() == "ready\n"
+
     def run(self, tried: Case, limits: Limits, plant: str | None = None) -> Ended:
         """Lays the files out and runs the command on them."""
         place = self._folder / "place"
         if place.exists():
             shutil.rmtree(place)
         lay(tried, place / "given")
-        before = _content(place)
+        before = _content(place) | _content(self._home)
         words = [word.replace("FILE", "given") for word in tried.command.split()]
         request = {"folder": str(self._folder), "words": words, "plant": plant}
         request |= {"cpu": limits.cpu, "wall": limits.wall}
@@ -124,7 +129,7 @@ class Server:
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
-        after = _content(place)
+        after = _content(place) | _content(self._home)
         changed = sorted(p for p in before.keys() | after.keys() if before.get(p) != after.get(p))
         return endings.told(answer, changed)
 
@@ -151,9 +156,10 @@ def servers(jobs: int) -> Iterator["queue.Queue[Server]"]:
     """Starts some servers; who takes one puts it back."""
     with tempfile.TemporaryDirectory(prefix="jfl-fuzz-") as scratch:
         free: queue.Queue[Server] = queue.Queue()
-        for number in range(jobs):
-            (Path(scratch) / str(number)).mkdir()
-            free.put(Server(Path(scratch) / str(number)))
+        places = [Path(scratch) / str(number) for number in range(jobs)]
+        for started in [Server(place) for place in places]:
+            started.wait()
+            free.put(started)
         try:
             yield free
         finally:

@@ -26,6 +26,9 @@ from tests.fuzz import plants
 
 LATE = ("h5py", "tensorstore", "scipy.io", "pyarrow.parquet", "PIL.ImageOps", "PIL.PngImagePlugin")
 """Modules that jfl imports only where it uses them, beside its own."""
+CHANGES = dict.fromkeys(("os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.chmod"), 1)
+CHANGES |= dict.fromkeys(("os.rename", "os.link", "os.symlink"), 2)
+"""Events beside `open` that change a folder, and how many paths each has."""
 ROOM = 3 << 30
 """Bytes a process may ask for beyond what it begins with; what it really takes is measured."""
 
@@ -48,11 +51,13 @@ def child(words: list[str], cpu: int, plant: str | None) -> NoReturn:
     own = (os.path.realpath("..") + "/", "/dev/null", os.environ["JAX_COMPILATION_CACHE_DIR"])
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "open" and isinstance(arguments[0], str | bytes):
-            path, _, flags = arguments
-            path = os.path.abspath(os.fsdecode(path))
-            if flags & (os.O_WRONLY | os.O_RDWR) and not path.startswith(own):
-                os.write(log, path.encode(errors="replace") + b"\n")
+        paths = arguments[: CHANGES.get(event, 0)]
+        if event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            paths = arguments[:1]
+        for path in paths:
+            full = "" if isinstance(path, int) else os.path.abspath(os.fsdecode(path))
+            if full and not full.startswith(own):
+                os.write(log, full.encode(errors="replace") + b"\n")
 
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     room = pages * resource.getpagesize() + ROOM
@@ -60,7 +65,7 @@ def child(words: list[str], cpu: int, plant: str | None) -> NoReturn:
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 5))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if plant:
-        plants.PLANTS[plant]()
+        plants.plant(plant)
     sys.addaudithook(watch)
     from jfl.cli import main
 
@@ -113,6 +118,8 @@ def main() -> None:
     shrink()
     gc.freeze()
     answers = os.fdopen(os.dup(1), "w")
+    answers.write("ready\n")
+    answers.flush()
     idle = 0
     for line in sys.stdin:
         request = json.loads(line)
