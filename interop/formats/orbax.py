@@ -135,7 +135,7 @@ def _entry(folder: Path, name: str, modern: bool, opened: Any, held: Held) -> En
         found = files.read(f"{name}/{'zarr.json' if modern else '.zarray'}").result().value
         content = parsed(found)
         shape, word = tuple(content["shape"]), content["data_type" if modern else "dtype"]
-        chunks = list(_chunks(content, modern))
+        chunks = [tuple(sizes) for sizes in _chunks(content, modern)]
         unsure = _unsure(content)
         dtype = _dtype(word)
         nbytes = numbers(shape) * dtype.itemsize

@@ -125,6 +125,8 @@ def _tar(place: Path, wanted: Wanted, limit: int, spent: Expansion) -> Iterator[
             for number, item in enumerate(_items(archive, stream)):
                 if number == _MOST:
                     raise SafetyError(f"{place} has more than {_MOST:,} members; refused")
+                if item.size < 0:
+                    raise tarfile.HeaderError(f"a member of {item.size} bytes")
                 plain = item.isreg() and not item.issparse() and wanted(item.name)
                 inside = archive.extractfile(item) if plain else None
                 if inside is not None:

@@ -1,6 +1,10 @@
 import io
+import tarfile
 import zipfile
 
+import pytest
+
+from jfl.errors import DataError
 from jfl.sources import archives
 
 
@@ -17,3 +21,12 @@ def test_a_member_without_a_name_is_passed_over(tmp_path):
     path.write_bytes(content)
 
     assert archives.read(path, [["data.bin"]], 100) == {"data.bin": b"content"}
+
+
+def test_a_member_of_a_negative_size_is_damage(tmp_path):
+    member = tarfile.TarInfo("data.bin")
+    member.size = -(1 << 40)
+    (tmp_path / "a.tar").write_bytes(member.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+
+    with pytest.raises(DataError, match="cannot be read"):
+        archives.read(tmp_path / "a.tar", [["data.bin"]], 100)
