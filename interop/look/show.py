@@ -180,8 +180,10 @@ def _differences(found: dict[str, Any] | None) -> list[str]:
 
 def _apart(row: dict[str, Any]) -> str:
     words = ["{} here, {} there".format(*row["dtypes"])] if "dtypes" in row else []
+    if "unread" in row:
+        return f"not compared, as {row['unread']} is only listed"
     if row["differ"] is None:
-        return "  ".join([*words, "other bytes, which are no numbers"])
+        return "  ".join([*words, "other bytes, which are no numbers jfl reads"])
     if not row["differ"]:
         return "  ".join([*words, "equal numbers, as other bytes"])
     words += [f"{key} {_short(row[key])}" for key in ("largest", "relative", "cosine")]
