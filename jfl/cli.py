@@ -11,7 +11,7 @@ import click
 import jfl
 from jfl.commands.options import answer
 from jfl.errors import JflError
-from jfl.printable import printable, printable_lines, short
+from jfl.printable import SENTENCE, printable, printable_lines, short
 
 # name -> (module:function, one line for `jfl --help`)
 COMMANDS = {
@@ -125,7 +125,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def fail(sentence: str, code: int, *, as_json: bool, settings: dict[str, Any] | None = None) -> int:
     """Says what went wrong, and returns the exit code; JSON shows how a refused config was read."""
-    click.echo(f"jfl: {short(printable(sentence))}", err=True)
+    click.echo(f"jfl: {short(printable(sentence), SENTENCE)}", err=True)
     if as_json:
         read = {} if settings is None else {"settings": settings}
         answer({"error": sentence, "code": code} | read)

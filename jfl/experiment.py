@@ -59,11 +59,20 @@ class Memory(Section):
         return int(float(match[1]) * 1024 ** ("KMGT".index(match[2].upper()) + 1))
 
 
-class Experiment(Section):
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""Names that can be those of folders."""
+
+
+class Named(Section):
+    """What experiments and sweeps are called."""
+
+    name: str = Field(default="run", pattern=NAME)
+    """Names the folder below --out."""
+
+
+class Experiment(Named):
     """All settings of a federated run."""
 
-    name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Names the folder below --out."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """The one seed everything random follows from."""
     rounds: int = Field(default=10, ge=1)

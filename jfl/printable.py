@@ -11,6 +11,8 @@ WORD = 256
 """Longer words are cut on a terminal; parts of a path are words, and never as long."""
 LINE = 8192
 """Longer lines are cut on a terminal."""
+SENTENCE = 1500
+"""Longer errors are."""
 _GAP = " [...] "
 # letters by their class, but nothing is seen of them
 _EMPTY = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\uffa0\U000e0100-\U000e01ef"
@@ -34,11 +36,11 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
-def short(line: str) -> str:
+def short(line: str, most: int = LINE) -> str:
     """Returns a printable line in which long words, and then the line, are cut in their middle."""
     if len(line) <= WORD:
         return line
-    return _cut(re.sub(rf"[^\s/]{{{WORD + 1},}}", lambda word: _cut(word[0], WORD), line), LINE)
+    return _cut(re.sub(rf"[^\s/]{{{WORD + 1},}}", lambda word: _cut(word[0], WORD), line), most)
 
 
 def _code(sign: str) -> str:

@@ -318,3 +318,9 @@ def test_bad_includes_are_named(tmp_path: Path, text: str, fragment: str) -> Non
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(UsageError, match=fragment):
         config.read([str(tmp_path / "a.yaml")])
+
+
+def test_a_layer_wider_than_any_is_refused() -> None:
+    words = ["data.name=digits", "model={name: mlp, hidden: [100000000000]}"]
+    with pytest.raises(UsageError, match="hidden"):
+        experiment.load([], words)

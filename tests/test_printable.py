@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jfl.cli import main
-from jfl.printable import LINE, WORD, printable, printable_lines, short
+from jfl.printable import LINE, SENTENCE, WORD, printable, printable_lines, short
 from jfl.report.pages import markdown, publish
 from jfl.report.pages.parts import Code, Listing, Pairs, Paragraph, Section
 from jfl.report.pictures import style
@@ -235,3 +235,9 @@ def test_pictures(tmp_path) -> None:
         found.append(text.get_text())
     assert len([text for text in found if r"\x1b[2J" in text]) >= 5
     assert not HOSTILE.search("".join(found))
+
+
+def test_errors_are_no_longer_than_a_screen():
+    long = "a b " * 5000
+    assert len(short(long, SENTENCE)) == SENTENCE
+    assert short("a b", SENTENCE) == "a b"

@@ -194,6 +194,14 @@ def test_a_sweep_may_grow_but_not_become_another(tmp_path: Path) -> None:
 # processes
 
 
+@pytest.mark.parametrize("name", ["../elsewhere", '"\\0"', "[a]"])
+def test_a_sweep_is_called_by_what_can_name_a_folder(tmp_path: Path, name: str) -> None:
+    file = written(tmp_path, "search: {partition.alpha: [0.1]}\n")
+    refused = warm("sweep", file, f"name={name}", "--dry-run", cwd=tmp_path)
+    assert refused.code == 2
+    assert "config: name=" in refused.err
+
+
 def test_killed_twice_it_loses_no_finished_cell_and_doubles_none(tmp_path: Path) -> None:
     file = written(tmp_path, "search: {partition.alpha: [0.1, 0.5, 1.0]}\n")
     words = ("sweep", file, f"rounds={ROUNDS}", "--jobs", "2", "--json")

@@ -15,12 +15,14 @@ from pydantic import Field
 from jfl.models import base
 from jfl.models.layers import Dense, Lowering, dropout
 
+_WIDEST = 1 << 20
+
 
 class Config(base.Config):
     """Sizes of the hidden layers and dropout behind each."""
 
     name: Literal["mlp"] = "mlp"
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (200,)
+    hidden: tuple[Annotated[int, Field(ge=1, le=_WIDEST)], ...] = (200,)
     """Widths of the hidden layers; none = a linear classifier."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of each hidden layer zeroed in training."""

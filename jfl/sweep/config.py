@@ -11,10 +11,9 @@ from jfl import config, plugins, strangers
 from jfl import experiment as experiments
 from jfl.config import Section
 from jfl.errors import UsageError
-from jfl.experiment import Experiment
+from jfl.experiment import NAME, Experiment, Named
 from jfl.report.evaluations import BASE, SCALED
 
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # as of an experiment
 _SEARCH = "search."
 
 
@@ -22,7 +21,7 @@ class Heads(Section):
     """One entry of `heads`: the options of `jfl heads`, and the settings of its method."""
 
     method: str
-    name: str = Field(pattern=_NAME)
+    name: str = Field(pattern=NAME)
     """What the heads are called; none = as the method."""
     settings: dict[str, Any]
     """Those given, as the method understands them."""
@@ -56,7 +55,10 @@ class Sweep(Section):
 
 @dataclass(frozen=True)
 class Asked:
-    """A sweep, and the settings of its experiment: neither checked nor interpolated yet."""
+    """A sweep, and the settings of its experiment: neither checked nor interpolated yet.
+
+    Only the name of those is: it names the sweep's folder.
+    """
 
     sweep: Sweep
     heads: tuple[Heads, ...]
@@ -65,7 +67,7 @@ class Asked:
     @property
     def name(self) -> str:
         """What the sweep is called, as an experiment is."""
-        return str(self.base.get("name", Experiment.model_fields["name"].default))
+        return str(self.base.get("name", Named.model_fields["name"].default))
 
 
 def load(names: Sequence[str], overrides: Iterable[str] = ()) -> Asked:
@@ -98,6 +100,7 @@ def load(names: Sequence[str], overrides: Iterable[str] = ()) -> Asked:
         if key not in known:
             near = plugins.nearest(key, known)
             raise UsageError(f"config: {key} is not a setting{near}; there are: {', '.join(known)}")
+    config.check(Named, {key: content[key] for key in content if key in Named.model_fields})
     sweep = config.check(Sweep, config.resolve(own))
     if sweep.ood:
         strangers.check(sweep.ood, "")
