@@ -32,51 +32,46 @@ def run(
     if target.exists() and not dry:
         raise UsageError(f"{target} exists already; give another name")
     with budget.held(source):
-        return _converted(
-            source, target, wanted, client=client, which=which, scheme=scheme, suffix=suffix,
-            dry=dry,
-        )  # fmt: skip
-
-
-def _converted(
-    source: Path, target: Path, wanted: Wanted, *, client: int | None, which: str,
-    scheme: str | None, suffix: str | None, dry: bool,
-) -> dict[str, Any]:  # fmt: skip
-    if source.is_dir() and (source / "config.yaml").is_file():
-        if target.suffix.lower() not in to_file.SUFFIXES and suffix is None:
-            suffix = ".safetensors"
-        return to_file.from_run(
-            source, target, which=which, client=client, scheme=scheme,
-            suffix=suffix or ".safetensors", dry=dry,
-        )  # fmt: skip
-    snapshot = read(source, wanted)
-    if suffix is not None or target.suffix.lower() in to_file.SUFFIXES:
-        return to_file.from_snapshot(
-            source, target, snapshot, client=client, suffix=suffix or target.suffix.lower(), dry=dry
-        )
-    if client is not None:
-        raise UsageError(f"--client takes a file such as {target}.safetensors as destination")
-    with one_model.sensible(source, "weights"):
-        planned = to_run.plan(snapshot, wanted)
-    if not dry:
-        return to_run.convert(source, target, planned, wanted)
-    params = planned.first.params
-    count = len(snapshot.clients)
-    return {
-        "source": str(source),
-        "destination": str(target),
-        "kind": "jfl run",
-        "clients": count,
-        "tensors": len(params) * max(count, 1),
-        "bytes": sum(array.nbytes for array in params.values()) * max(count, 1),
-        "verified": None,
-        "round": snapshot.round,
-        "algorithm": snapshot.method,
-        "model": planned.first.model,
-        "skipped": list(planned.skipped),
-        "notes": list(planned.notes),
-        "mapping": list(to_run.describe(planned)),
-    }
+        if source.is_dir() and (source / "config.yaml").is_file():
+            if target.suffix.lower() not in to_file.SUFFIXES and suffix is None:
+                suffix = ".safetensors"
+            return to_file.from_run(
+                source, target, which=which, client=client, scheme=scheme,
+                suffix=suffix or ".safetensors", dry=dry,
+            )  # fmt: skip
+        snapshot = read(source, wanted)
+        if suffix is not None or target.suffix.lower() in to_file.SUFFIXES:
+            return to_file.from_snapshot(
+                source,
+                target,
+                snapshot,
+                client=client,
+                suffix=suffix or target.suffix.lower(),
+                dry=dry,
+            )
+        if client is not None:
+            raise UsageError(f"--client takes a file such as {target}.safetensors as destination")
+        with one_model.sensible(source, "weights"):
+            planned = to_run.plan(snapshot, wanted)
+        if not dry:
+            return to_run.convert(source, target, planned, wanted)
+        params = planned.first.params
+        count = len(snapshot.clients)
+        return {
+            "source": str(source),
+            "destination": str(target),
+            "kind": "jfl run",
+            "clients": count,
+            "tensors": len(params) * max(count, 1),
+            "bytes": sum(array.nbytes for array in params.values()) * max(count, 1),
+            "verified": None,
+            "round": snapshot.round,
+            "algorithm": snapshot.method,
+            "model": planned.first.model,
+            "skipped": list(planned.skipped),
+            "notes": list(planned.notes),
+            "mapping": list(to_run.describe(planned)),
+        }
 
 
 def read(source: Path, wanted: Wanted) -> Snapshot:

@@ -152,7 +152,7 @@ def load(content: str, *, nan: bool = False) -> Any:
             content,
             parse_int=whole,
             parse_constant=float if nan else _no_number,
-            object_pairs_hook=_once,
+            object_pairs_hook=once,
         )
         if _LONE.search(content):
             json.dumps(found, ensure_ascii=False).encode()
@@ -176,7 +176,12 @@ def _no_number(word: str) -> NoReturn:
     raise ValueError(f"{word} is no number")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns an object of JSON, as a hook of its reader.
+
+    Raises:
+        ValueError: a name stands twice, and one would hide the other.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         counts = Counter(name for name, _ in pairs)

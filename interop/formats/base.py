@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jfl import extent
+from jfl import documents, extent
 from jfl.errors import CheckpointError
 from jfl.sources.npy import numbers
 from jfl.sources.pickles.regions import File
@@ -135,14 +135,6 @@ def parsed(content: str | bytes) -> Any:
     """
     extent.require_few_parts(content)
     try:
-        return json.loads(content, object_pairs_hook=_once)
+        return json.loads(content, object_pairs_hook=documents.once)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        word = next(w for w, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"it names {word[:60]} twice")
-    return made

@@ -224,7 +224,7 @@ def test_old_files_and_missing_settings(tmp_path):
     ("text", "message"),
     [
         ("", "cannot be read"), ("[]", "holds no settings"), ('{"r": 4,', "cannot be read"),
-        ('{"r": 4, "r": 8}', "names r twice"), ("[" * 99_999, "cannot be read"),
+        ('{"r": 4, "r": 8}', "'r' stands twice"), ("[" * 99_999, "cannot be read"),
         ('{"r": 2, "lora_alpha": 8}', "has rank 4, but its adapter_config.json says 2"),
         ('{"r": 4, "lora_alpha": "8"}', "has 8 as a lora_alpha"),
         ('{"r": 4, "lora_alpha": NaN}', "has nan as a lora_alpha"),
