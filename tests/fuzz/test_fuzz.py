@@ -63,11 +63,6 @@ def test_damaged_they_end_as_they_should(known, free):
     assert not told(run.campaign(0, run.first(300, known), known, free), 0)
 
 
-@pytest.mark.slow
-def test_damaged_in_thousands_they_end_as_they_should(free):
-    assert not told(run.campaign(1, range(3_000), seeds.made(trained=True), free), 1)
-
-
 @pytest.mark.parametrize("plant", plants.PLANTS)
 def test_a_planted_fault_is_found(known, free, tmp_path, plant):
     seed = known["safetensors"][0]
