@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from interop.snapshot import Snapshot
-from jfl import experiment as experiments
 from jfl.config import parse_yaml
 from jfl.errors import UsageError
-from jfl.experiment import Experiment
+from jfl.federated import experiment as experiments
+from jfl.federated.experiment import Experiment
 
 _KEYS: Mapping[str, tuple[str, str]] = {
     "batch_size": ("train", "batch_size"),

@@ -10,14 +10,15 @@ import jax
 import numpy as np
 
 from interop.layout import Array
-from jfl import folder as folders
-from jfl import seal, tree
-from jfl.documents import write_text
+from jfl import tree
 from jfl.errors import CheckpointError, DataError, UsageError
-from jfl.federation import Federation
-from jfl.folder import RunFolder
-from jfl.report.journal import Journal
-from jfl.strict_json import dumps
+from jfl.federated import folder as folders
+from jfl.federated.federation import Federation
+from jfl.federated.folder import RunFolder
+from jfl.files.documents import write_text
+from jfl.files.strict_json import dumps
+from jfl.runs import seal
+from jfl.runs.journal import Journal
 
 SOURCE = "converted.json"
 

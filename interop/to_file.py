@@ -12,12 +12,13 @@ from interop.formats import npz, safetensors, torch_file, torch_write
 from interop.formats.base import Contents
 from interop.snapshot import Snapshot
 from interop.to_run import check_logits
-from jfl import manifest, plugins, seal, tree
+from jfl import plugins, tree
 from jfl.errors import CheckpointError, UsageError
-from jfl.experiment import Experiment
-from jfl.folder import RunFolder
+from jfl.federated.experiment import Experiment
+from jfl.federated.folder import RunFolder
+from jfl.federated.saved import round_number
 from jfl.models import base as models
-from jfl.saved import round_number
+from jfl.runs import manifest, seal
 
 TORCH = (".pt", ".pth", ".bin")
 SUFFIXES = (".safetensors", ".npz", *TORCH)

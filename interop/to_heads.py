@@ -14,17 +14,18 @@ from interop.heads import Head
 from interop.layout import Array
 from interop.pickles import files
 from interop.to_run import Wanted
-from jfl import manifest, saved, tree
-from jfl.adapters import base as adapters
-from jfl.clients import members
-from jfl.clients.members import Ensemble
-from jfl.costs import peak_rss_mb
+from jfl import tree
 from jfl.errors import CheckpointError, UsageError
-from jfl.folder import RunFolder, writing
-from jfl.heads import train
-from jfl.heads.folder import About, HeadsFolder
+from jfl.federated import saved
+from jfl.federated.folder import RunFolder, writing
+from jfl.federated.heads import members, train
+from jfl.federated.heads.folder import About, HeadsFolder
+from jfl.federated.heads.members import Ensemble
+from jfl.federated.heads.methods import base as adapters
+from jfl.federated.saved import Saved
 from jfl.models.base import HEAD
-from jfl.saved import Saved
+from jfl.runs import manifest
+from jfl.runs.costs import peak_rss_mb
 from jfl.sources.pickles import budget
 
 Shapes = dict[str, tuple[int, ...]]

@@ -12,11 +12,12 @@ from interop import experiments, run_folder, torch_logits, torch_state
 from interop.measured import Weights
 from interop.snapshot import Snapshot
 from interop.torch_state import Imported
-from jfl import documents, manifest, texts
 from jfl import mesh as meshes
 from jfl.datasets.base import as_input
 from jfl.errors import CheckpointError
-from jfl.federation import Federation, prepare
+from jfl.federated.federation import Federation, prepare
+from jfl.files import documents, texts
+from jfl.runs import manifest
 
 _PROBES = 8  # samples whose logits are compared
 _TOLERANCE = 1e-4  # relative to the largest logit

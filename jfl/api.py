@@ -14,15 +14,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from jfl import measure, runs, saved
 from jfl.errors import UsageError
-from jfl.federation import algorithm_of
-from jfl.folder import RunFolder
-from jfl.heads import train as heads_job
-from jfl.report import small_files
-from jfl.report.journal import Journal
+from jfl.federated import measure, saved
+from jfl.federated import start as runs
+from jfl.federated.federation import algorithm_of
+from jfl.federated.folder import RunFolder
+from jfl.federated.heads import train as heads_job
 from jfl.report.screen import Screen
 from jfl.report.summary import summarise
+from jfl.runs import small_files
+from jfl.runs.journal import Journal
 from jfl.types import Params
 
 

@@ -11,7 +11,7 @@ import click
 import jfl
 from jfl.commands.options import answer
 from jfl.errors import JflError
-from jfl.printable import SENTENCE, printable, printable_lines, short
+from jfl.files.printable import SENTENCE, printable, printable_lines, short
 
 # name -> (module:function, one line for `jfl --help`)
 COMMANDS = {

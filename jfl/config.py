@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from jfl import extent, references, texts, trust
 from jfl.errors import SafetyError, UsageError
+from jfl.files import extent, references, texts, trust
 from jfl.plugins import nearest
 
 

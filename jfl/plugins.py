@@ -13,11 +13,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from jfl import trust
 from jfl.errors import SafetyError, UsageError
-from jfl.plugin_code import Code, Finder
+from jfl.files import trust
+from jfl.files.plugin_code import Code, Finder
 
-# config section -> folder of jfl/ that holds its plugins
+# config section -> package of jfl that holds its plugins
+PACKAGES = {
+    "algorithm": "jfl.federated.algorithms",
+    "data": "jfl.datasets",
+    "heads": "jfl.federated.heads.methods",
+    "model": "jfl.models",
+    "partition": "jfl.federated.partition",
+}
+# config section -> folder of plugins from outside
 FOLDERS = {
     "algorithm": "algorithms",
     "data": "datasets",
@@ -35,7 +43,13 @@ DEFINES = {
 }
 KEYS = {"heads": "method"}
 """The setting that names a section's plugin, where it is not `name`."""
-_NOT_PLUGINS = {"base", "layers", "convolution", "winograd"}  # what the plugins of a folder share
+_NOT_PLUGINS = {
+    "base",
+    "layers",
+    "convolution",
+    "winograd",
+    "survey",
+}  # what the plugins of a folder share
 _ELSEWHERE = {"dnn": "mlp", "mlr": "mlp", "dir": "dirichlet", "pat": "pathological"}
 """What other programs call some plugins, where the letters do not tell."""
 _outside: list[Code] = []
@@ -134,7 +148,7 @@ def key(section: str) -> str:
 
 def names(section: str) -> list[str]:
     """Returns the plugin names of a config section, sorted."""
-    own = _in(Path(__file__).parent / FOLDERS[section])
+    own = _in(Path(__file__).parents[1].joinpath(*PACKAGES[section].split(".")))
     return sorted(own | outside(section).keys())
 
 
@@ -175,7 +189,7 @@ def load(section: str, name: str) -> ModuleType:
         )
     file = outside(section).get(name)
     if file is None:
-        return importlib.import_module(f"jfl.{FOLDERS[section]}.{name}")
+        return importlib.import_module(f"{PACKAGES[section]}.{name}")
     return _load_outside(section, file)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jfl.checkpoint import Checkpoints
+from jfl.runs.checkpoint import Checkpoints
 
 CHECKOUT = Path(__file__).parents[1]
 ROUNDS = 12

@@ -17,10 +17,10 @@ SOURCES = sorted([*ROOT.glob("jfl/**/*.py"), *ROOT.glob("interop/**/*.py")])
 
 # library -> where it may be imported
 HOMES = {
-    "flax": ("jfl/models/", "jfl/adapters/"),
-    "optax": ("jfl/clients/",),
-    "orbax": ("jfl/checkpoint.py",),
-    "tensorstore": ("jfl/checkpoint.py", "interop/formats/orbax.py"),
+    "flax": ("jfl/models/", "jfl/federated/heads/methods/"),
+    "optax": ("jfl/optimize/",),
+    "orbax": ("jfl/runs/checkpoint.py",),
+    "tensorstore": ("jfl/runs/checkpoint.py", "interop/formats/orbax.py"),
     "matplotlib": ("jfl/report/",),
     "tensorboardX": ("jfl/report/",),
     "click": ("jfl/cli.py", "jfl/commands/"),
@@ -54,8 +54,9 @@ def test_each_library_has_one_home(path: Path) -> None:
 NO_OUTPUT = (
     "jfl/api.py", "jfl/config.py", "jfl/commands/bench.py", "jfl/commands/sweep.py",
     "jfl/commands/train.py", "jfl/sweep/cells.py", "jfl/sweep/steps.py", "jfl/report/compare/",
-    "interop/experiments.py", "interop/look/patterns.py", "interop/formats/safetensors.py",
-    "jfl/strict_json.py", "jfl/manifest.py", "jfl/documents.py", "jfl/plugin_code.py",
+    "interop/experiments.py", "interop/inspect/patterns.py", "interop/formats/safetensors.py",
+    "jfl/files/strict_json.py", "jfl/runs/manifest.py", "jfl/files/documents.py",
+    "jfl/files/plugin_code.py",
 )  # fmt: skip
 
 

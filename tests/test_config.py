@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jfl import config, experiment
+from jfl import config
 from jfl.config import Section, Switch
 from jfl.errors import SafetyError, UsageError
+from jfl.federated import experiment
 
 CONFIGS = sorted(config.packaged_configs().rglob("*.yaml"))
 EXPERIMENTS = sorted(config.packaged_configs().glob("*.yaml"))

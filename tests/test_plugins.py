@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 import jfl
-from jfl import experiment, plugins
+from jfl import plugins
 from jfl.errors import UsageError
+from jfl.federated import experiment
 from tests.command_line import CHECKOUT, ENVIRONMENT, SMALL, trained
 from tests.command_line import jfl as command
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from jfl import documents, extent
 from jfl.errors import CheckpointError
+from jfl.files import documents, extent
 from jfl.sources.npy import numbers
 from jfl.sources.pickles.regions import File
 

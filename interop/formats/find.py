@@ -19,8 +19,8 @@ from interop.formats import (
 )
 from interop.formats.base import Contents, distinct
 from interop.pickles import files
-from jfl import manifest
 from jfl.errors import CheckpointError, UsageError
+from jfl.runs import manifest
 from jfl.sources.pickles.regions import File
 
 _MODELS = (".safetensors", ".npz", ".pt", ".pth", ".bin", ".ckpt", ".gguf")

@@ -14,8 +14,8 @@ import ml_dtypes
 import numpy as np
 
 from interop.formats.base import BLOCK, Contents, Entry, distinct, parsed
-from jfl import texts
 from jfl.errors import CheckpointError, SafetyError
+from jfl.files import texts
 from jfl.sources.chunks import Held
 from jfl.sources.npy import numbers
 

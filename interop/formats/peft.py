@@ -10,8 +10,8 @@ from typing import Any
 
 from interop.formats import safetensors, torch_file
 from interop.formats.base import Contents, parsed
-from jfl import texts
 from jfl.errors import CheckpointError, UsageError
+from jfl.files import texts
 
 CONFIG = "adapter_config.json"
 KIND = "peft folder"

@@ -5,10 +5,9 @@ from typing import Any
 
 from interop.formats import orbax
 from interop.formats.base import Contents
-from jfl import manifest
 from jfl.errors import CheckpointError, UsageError
-from jfl.manifest import NO_BEST
-from jfl.report import small_files
+from jfl.runs import manifest, small_files
+from jfl.runs.manifest import NO_BEST
 
 _ARRAYS = "arrays"
 

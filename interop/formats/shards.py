@@ -10,8 +10,8 @@ from pathlib import Path
 
 from interop.formats import safetensors, torch_file
 from interop.formats.base import Contents, Entry, parsed
-from jfl import texts
 from jfl.errors import CheckpointError, SafetyError
+from jfl.files import texts
 
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
 _INDEX = re.compile(r"(?P<stem>.+)\.index(\.[\w-]+)?\.json")

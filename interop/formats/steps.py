@@ -12,8 +12,8 @@ from typing import Any
 
 from interop.formats import orbax
 from interop.formats.base import Contents, parsed
-from jfl import texts
 from jfl.errors import CheckpointError, UsageError
+from jfl.files import texts
 
 _METRICS = ("metrics", "metrics")
 _MORE = {

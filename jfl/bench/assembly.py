@@ -11,16 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jfl import runs, saved
 from jfl.bench import training
 from jfl.bench.clock import seconds
-from jfl.clients import members
-from jfl.costs import peak_rss_mb
-from jfl.heads import train as heads
-from jfl.heads.folder import HeadsFolder
-from jfl.heads.job import Job
+from jfl.federated import saved
+from jfl.federated import start as runs
+from jfl.federated.heads import members
+from jfl.federated.heads import train as heads
+from jfl.federated.heads.folder import HeadsFolder
+from jfl.federated.heads.job import Job
 from jfl.models.base import HEAD
 from jfl.report.screen import Screen
+from jfl.runs.costs import peak_rss_mb
 from jfl.types import Params
 
 

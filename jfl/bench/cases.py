@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from jfl.clients import plan as plans
+from jfl.federated.clients import plan as plans
 from jfl.models.base import Lowering
 
 Work = Literal["step", "round", "heads", "assembly"]

@@ -15,7 +15,7 @@ from typing import Any
 from jfl import mesh as meshes
 from jfl.bench.cases import EPOCHS, MEMBERS, Case
 from jfl.errors import UsageError
-from jfl.strict_json import dumps
+from jfl.files.strict_json import dumps
 
 REFERENCES = Path(__file__).parents[2] / "tests" / "reference"
 """Where a checkout has the lean PyTorch versions; a wheel does not have them."""

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from jfl import experiment as experiments
 from jfl import mesh as meshes
 from jfl.bench.clock import seconds
-from jfl.costs import peak_rss_mb
-from jfl.federation import Federation, prepare
-from jfl.rounds import Rounds
+from jfl.federated import experiment as experiments
+from jfl.federated.federation import Federation, prepare
+from jfl.federated.rounds import Rounds
+from jfl.runs.costs import peak_rss_mb
 
 WARM = 2  # rounds before the clock runs: FedFomo has candidates from the second on
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jfl import mesh as meshes
 from jfl.bench import assembly, training
 from jfl.bench.clock import seconds
-from jfl.strict_json import dumps
+from jfl.files.strict_json import dumps
 
 SIDE = 2048
 VECTOR = 1 << 25

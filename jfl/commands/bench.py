@@ -41,8 +41,8 @@ def bench(suite: str, only: str | None, tune: str | None, **flags: Any) -> None:
 
     from jfl import mesh
     from jfl.bench import cases, pairs
-    from jfl.documents import write_text
     from jfl.errors import UsageError
+    from jfl.files.documents import write_text
     from jfl.report import tables
     from jfl.report.screen import Screen
 

@@ -77,7 +77,7 @@ def convert(source: str, destination: str | None, **flags: Any) -> None:
     )  # fmt: skip
     if flags["list_globals"]:
         found = converter.names(Path(source), wanted)
-        for line in importlib.import_module("interop.look.show").names(found):
+        for line in importlib.import_module("interop.inspect.show").names(found):
             screen.say(line)
         if flags["as_json"]:
             answer({"source": source, "names": found})

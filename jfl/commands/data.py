@@ -64,8 +64,7 @@ def prepare(name: str, changes: tuple[str, ...], **flags: Any) -> None:
 
     Settings of the data set are given as KEY=VALUE, such as split=letters.
     """
-    from jfl import survey
-    from jfl.datasets import base
+    from jfl.datasets import base, survey
 
     config = _config(name, changes, flags)
     _tell(survey.describe(config, base.load(config, seed=0)), flags)
@@ -78,8 +77,7 @@ def prepare(name: str, changes: tuple[str, ...], **flags: Any) -> None:
 )
 def show(name: str, changes: tuple[str, ...], picture: str | None, **flags: Any) -> None:
     """Show counts, classes, licence and source of a data set, and a picture of samples."""
-    from jfl import survey
-    from jfl.datasets import base
+    from jfl.datasets import base, survey
     from jfl.report.pictures import data_pictures
 
     config = _config(name, changes, flags)
@@ -96,7 +94,7 @@ def show(name: str, changes: tuple[str, ...], picture: str | None, **flags: Any)
 @_on_one
 def verify(name: str, changes: tuple[str, ...], **flags: Any) -> None:
     """Read the original files again; compare them with published hashes, and with the cache."""
-    from jfl import survey
+    from jfl.datasets import survey
 
     _tell(survey.verify(_config(name, changes, flags)), flags)
 

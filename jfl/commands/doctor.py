@@ -21,7 +21,7 @@ Examples:
 @options.common
 def doctor(device: str | None, **flags: Any) -> None:
     """Say what was found: versions, devices, memory, extras, data; and problems with remedies."""
-    from jfl import health
+    from jfl.bench import health
     from jfl.report import tables
     from jfl.report.screen import Screen
 

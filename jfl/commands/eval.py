@@ -46,7 +46,7 @@ def evaluate(run: str, which: str, **flags: Any) -> None:
     reliability diagram are kept in RUN/evaluations; what other samples out of distribution and
     other heads came to before is kept beside it.
     """
-    from jfl import measure
+    from jfl.federated import measure
     from jfl.report import tables
     from jfl.report.screen import Screen
 

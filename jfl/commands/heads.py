@@ -39,7 +39,7 @@ def heads(run: str, changes: tuple[str, ...], method: str, **flags: Any) -> int:
     in RUN/heads/NAME; the run itself is not touched. What was interrupted goes on when the same
     command is called again.
     """
-    from jfl.heads import train
+    from jfl.federated.heads import train
     from jfl.report.screen import Screen
 
     result, code = train.run(

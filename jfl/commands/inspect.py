@@ -50,8 +50,8 @@ def inspect(path: str, **flags: Any) -> None:
     from jfl.report.screen import Screen
 
     # by their names: jfl does not know interop
-    looking = importlib.import_module("interop.inspect")
-    shown = importlib.import_module("interop.look.show")
+    looking = importlib.import_module("interop.inspect.inspect")
+    shown = importlib.import_module("interop.inspect.show")
     screen = Screen(stderr=flags["as_json"])
     prefixes = tuple(word for word in flags["classes"].split(",") if word)
     if flags["list_globals"]:

@@ -35,7 +35,7 @@ def list_plugins(kind: str | None, **flags: Any) -> None:
     from rich.text import Text
 
     from jfl import plugins
-    from jfl.printable import printable
+    from jfl.files.printable import printable
     from jfl.report.screen import Screen
 
     screen = Screen(stderr=flags["as_json"])

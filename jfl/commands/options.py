@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from jfl.strict_json import dumps
+from jfl.files.strict_json import dumps
 
 out = click.option(
     "--out", default="outputs", show_default=True, metavar="DIR", help="Where run folders are made."

@@ -56,8 +56,8 @@ def _done(kind: str, outs: tuple[str, ...], flags: dict[str, Any], **content: An
 
 
 def _gathered(places: tuple[str, ...], flags: dict[str, Any]) -> tuple[list[Any], list[str]]:
-    from jfl import overview
     from jfl.report.compare import gathered
+    from jfl.runs import overview
 
     return gathered.gather(
         overview.runs_in(places), where=flags["where"], unfinished=flags["unfinished"]

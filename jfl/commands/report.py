@@ -37,9 +37,9 @@ def report(runs: tuple[str, ...], out: str | None, form: str, **flags: Any) -> N
     whatever state they are in. The HTML page is one file that loads nothing from anywhere. Only a
     page that jfl wrote is replaced.
     """
-    from jfl import overview
     from jfl.report.pages import publish
     from jfl.report.screen import Screen
+    from jfl.runs import overview
 
     files = publish.publish(overview.runs_in(runs), Path(out) if out else None, form)
     Screen(stderr=flags["as_json"]).say("in " + ", ".join(map(str, files)))

@@ -26,9 +26,9 @@ def runs(out: str, **flags: Any) -> None:
     A run is `running` while its process holds it, `died` where that ended without a word,
     `interrupted` after Ctrl-C or `jfl stop`; both of these go on with `jfl train --resume`.
     """
-    from jfl import overview
     from jfl.report import tables
     from jfl.report.screen import Screen
+    from jfl.runs import overview
 
     screen = Screen(stderr=flags["as_json"])
     found = overview.survey(Path(out))
@@ -59,8 +59,8 @@ Examples:
 @options.common
 def logs(run: str, follow: bool, lines: int, **flags: Any) -> None:
     """Show what a run says."""
-    from jfl import overview
-    from jfl.printable import printable
+    from jfl.files.printable import printable
+    from jfl.runs import overview
 
     for line in overview.follow(Path(run), lines, on=follow):
         click.echo(printable(line), err=flags["as_json"])
@@ -83,8 +83,8 @@ Examples:
 @options.common
 def stop(run: str, now: bool, timeout: float, **flags: Any) -> None:
     """Stop a run after its round, saved; `jfl train --resume RUN` goes on."""
-    from jfl import overview
     from jfl.report.screen import Screen
+    from jfl.runs import overview
 
     after = overview.stop(Path(run), timeout, now=now)
     screen = Screen(stderr=flags["as_json"])

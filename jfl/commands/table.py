@@ -54,12 +54,12 @@ def table(places: tuple[str, ...], which: str, **flags: Any) -> None:
     `jfl eval` measured them. Runs that are not finished are left out, and named. Files
     results/*.h5 of PFLlib are runs too.
     """
-    from jfl import overview
     from jfl.report import tables
     from jfl.report.compare import comparison, gathered, grid, table_file
     from jfl.report.compare.asked import Asked
     from jfl.report.compare.results import WHICH
     from jfl.report.screen import Screen
+    from jfl.runs import overview
 
     target = flags["add_to"] or flags["out"]
     if flags["add_to"] and flags["out"]:

@@ -39,7 +39,7 @@ def train(words: tuple[str, ...], **flags: Any) -> int:
     Any number of yaml files are merged left to right, then KEY=VALUE changes. Yaml files are
     found by path, in ./configs, or among the packaged ones.
     """
-    from jfl import runs
+    from jfl.federated import start as runs
     from jfl.report.screen import Screen
 
     names = [word for word in words if "=" not in word]
@@ -64,8 +64,8 @@ def train(words: tuple[str, ...], **flags: Any) -> int:
 
 
 def _in_background(*, as_json: bool) -> int:
-    from jfl import detach
-    from jfl.printable import printable
+    from jfl.files.printable import printable
+    from jfl.runs import detach
 
     started = detach.start([word for word in sys.argv[1:] if word != "--detach"])
     if started["run"]:

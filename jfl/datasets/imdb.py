@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from jfl import texts
 from jfl.datasets import base
 from jfl.errors import DataError
+from jfl.files import texts
 from jfl.sources import archives, tables, text
 from jfl.sources.download import File
 

@@ -15,9 +15,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int, Int32, Shaped
 
-from jfl import documents, texts
 from jfl.datasets import base
 from jfl.errors import DataError
+from jfl.files import documents, texts
 from jfl.sources import archives, npy, pickles, pictures
 from jfl.sources.expansion import Expansion
 

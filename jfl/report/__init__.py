@@ -1,1 +1,1 @@
-"""What people read: journal, tables, pictures; made from a run's files only."""
+"""What people read: tables, pictures, pages; made from the files of runs only."""

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jfl import documents, hold
-from jfl.documents import write_text
-from jfl.report import small_files
+from jfl.files import documents
+from jfl.files.documents import write_text
+from jfl.files.strict_json import dumps
 from jfl.report.pictures.reliability import reliability_picture
 from jfl.report.words import of_samples, parted
-from jfl.strict_json import dumps
+from jfl.runs import lock, small_files
 
 FOLDER = "evaluations"
 BASE, SCALED = "base", "temperature"
@@ -30,7 +30,7 @@ def keep(
         The result, of each of its methods with what is kept; and its files in the run, none where
         that is read-only.
     """
-    with hold.alone(run / small_files.CONFIG):  # two of one run may end at once
+    with lock.alone(run / small_files.CONFIG):  # two of one run may end at once
         return _keep(run, result, bins)
 
 

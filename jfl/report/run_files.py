@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from jfl import documents
-from jfl.clients import plan as plans
-from jfl.hold import holder
-from jfl.report import evaluations, small_files
-from jfl.report.journal import COPY, Journal
+from jfl.federated.clients import plan as plans
+from jfl.files import documents
+from jfl.report import evaluations
 from jfl.report.summary import Owned, last_evaluation, read_partition, rounds_done
+from jfl.runs import small_files
+from jfl.runs.journal import COPY, Journal
+from jfl.runs.lock import holder
 
 
 @dataclass(frozen=True)

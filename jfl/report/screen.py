@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from jfl.printable import printable, short
+from jfl.files.printable import printable, short
 
 _WIDTH = 100  # of tables in the log
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from jfl.documents import write_text
-from jfl.report.journal import Journal
+from jfl.files.documents import write_text
+from jfl.runs.journal import Journal
 
 
 def last_evaluation(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

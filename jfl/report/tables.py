@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from jfl.printable import printable
+from jfl.files.printable import printable
 from jfl.report import evaluations
 from jfl.report.compare.grid import Grid
 from jfl.report.compare.measures import MEASURES, RESULTS, measure, ordered

@@ -3,7 +3,7 @@
 import math
 import re
 
-from jfl.printable import printable
+from jfl.files.printable import printable
 
 _SHOWN = re.compile(r"(ood_\w+)\[([\w.:-]+)\]")
 """A metric of samples out of distribution, and which: `ood_auroc[noise]`."""

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from jfl import documents
 from jfl.errors import DataError
-from jfl.strict_json import dumps
+from jfl.files import documents
+from jfl.files.strict_json import dumps
 
 _META = "meta.json"
 

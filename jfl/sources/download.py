@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jfl.errors import DataError
-from jfl.printable import printable
+from jfl.files.printable import printable
 
 _CHUNK = 1 << 16  # what an interruption loses at most
 _TIMEOUT = 30  # seconds without a byte

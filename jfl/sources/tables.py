@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from jfl import documents
 from jfl.errors import DataError
+from jfl.files import documents
 from jfl.sources.expansion import ARCHIVES, Expansion
 
 _ROWS = 64  # read at once; a few bytes may stand for any number of equal ones

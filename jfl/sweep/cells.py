@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jfl import experiment as experiments
-from jfl import strangers
 from jfl.errors import JflError, UsageError
-from jfl.experiment import Experiment
+from jfl.federated import experiment as experiments
+from jfl.federated import out_of_distribution
+from jfl.federated.experiment import Experiment
 from jfl.sweep.config import Asked
 
 _LONGEST = 120  # characters; file systems allow 255 bytes
@@ -58,7 +58,7 @@ def check(asked: Asked, chosen: Iterable[Cell]) -> dict[str, Experiment]:
             experiment = _experiment(asked, cell)
             if asked.sweep.ood:
                 data = experiment.data
-                strangers.check(asked.sweep.ood, "digits" if data.embedded else data.name)
+                out_of_distribution.check(asked.sweep.ood, "digits" if data.embedded else data.name)
         except JflError as error:
             raise UsageError(f"the cell {cell.name} cannot run: {error}") from error
         found[cell.name] = experiment

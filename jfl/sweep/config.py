@@ -7,11 +7,12 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from jfl import config, plugins, strangers
-from jfl import experiment as experiments
+from jfl import config, plugins
 from jfl.config import Section
 from jfl.errors import UsageError
-from jfl.experiment import NAME, Experiment, Named
+from jfl.federated import experiment as experiments
+from jfl.federated import out_of_distribution
+from jfl.federated.experiment import NAME, Experiment, Named
 from jfl.report.evaluations import BASE, SCALED
 
 _SEARCH = "search."
@@ -103,7 +104,7 @@ def load(names: Sequence[str], overrides: Iterable[str] = ()) -> Asked:
     config.check(Named, {key: content[key] for key in content if key in Named.model_fields})
     sweep = config.check(Sweep, config.resolve(own))
     if sweep.ood:
-        strangers.check(sweep.ood, "")
+        out_of_distribution.check(sweep.ood, "")
     return Asked(sweep, _heads(sweep), content)
 
 

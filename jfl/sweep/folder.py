@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jfl import documents, overview, seal, strangers
-from jfl.documents import tidy, write_text
 from jfl.errors import CheckpointError, JflError, UsageError
-from jfl.hold import holder, send
-from jfl.report import evaluations, small_files, summary
-from jfl.strict_json import dumps
+from jfl.federated import out_of_distribution
+from jfl.files import documents
+from jfl.files.documents import tidy, write_text
+from jfl.files.strict_json import dumps
+from jfl.report import evaluations, summary
+from jfl.runs import overview, seal, small_files
+from jfl.runs.lock import holder, send
 from jfl.sweep.cells import Cell
 from jfl.sweep.config import Asked, Heads, load
 
@@ -151,7 +153,7 @@ def missing(run: Path, asked: Asked) -> str | Heads | None:
     same = kept.get("params_sha256", "") == result.get("params_sha256")
     named = {heads.name for heads in asked.heads} <= kept.get("heads", {}).keys()
     ood = asked.sweep.ood
-    strange = ood is None or evaluations.was_shown(kept, strangers.called(ood))
+    strange = ood is None or evaluations.was_shown(kept, out_of_distribution.called(ood))
     return None if same and named and strange else "eval"
 
 

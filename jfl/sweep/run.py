@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from jfl import hold
-from jfl.documents import tidy, write_text
 from jfl.errors import JflError, UsageError
-from jfl.experiment import Experiment
-from jfl.folder import writing
-from jfl.interrupt import stop_signals
+from jfl.federated.experiment import Experiment
+from jfl.federated.folder import writing
+from jfl.files.documents import tidy, write_text
+from jfl.files.strict_json import dumps
 from jfl.report import tables
 from jfl.report.screen import Screen
-from jfl.strict_json import dumps
+from jfl.runs import lock
+from jfl.runs.interrupt import stop_signals
 from jfl.sweep import config
 from jfl.sweep.cells import Cell, cells, check
 from jfl.sweep.config import Asked
@@ -75,7 +75,7 @@ def run(
     with writing(folder.path, _ROOM):
         folder.cells.mkdir(parents=True, exist_ok=True)
         with (
-            hold.hold(folder.path, _REFUSED),
+            lock.hold(folder.path, _REFUSED),
             stop_signals("after the rounds that are running") as stopped,
         ):
             tidy(folder.path)
@@ -108,7 +108,7 @@ def view(
     states = [item["state"] for item in items]
     return {
         "sweep": str(folder.path),
-        "pid": hold.holder(folder.path),
+        "pid": lock.holder(folder.path),
         "cells": items,
         "finished": states.count("finished"),
         "failed": states.count("failed"),
@@ -233,13 +233,13 @@ class _Schedule:
         place = self._folder.cells / work.cell.name
         place.mkdir(exist_ok=True)
         run = self._folder.run(work.cell)
-        work.lock = hold.take(place)
-        if work.lock is not None and (run is None or hold.holder(run) is None):
+        work.lock = lock.take(place)
+        if work.lock is not None and (run is None or lock.holder(run) is None):
             self._folder.clear(work.cell)
             return True
         work.close()
         work.looks += 1
-        if work.looks * POLL > hold.PATIENCE and not work.told:  # who looks holds it an instant
+        if work.looks * POLL > lock.PATIENCE and not work.told:  # who looks holds it an instant
             work.told = True
             pid = self._folder.holder(work.cell)
             self._screen.say(f"{work.cell.name} is worked on by process {pid}: waits for its end")

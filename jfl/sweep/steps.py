@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from jfl import config, detach, hold
-from jfl import experiment as experiments
-from jfl.documents import write_text
+from jfl import config
 from jfl.errors import UsageError
-from jfl.experiment import Experiment
-from jfl.printable import printable
+from jfl.federated import experiment as experiments
+from jfl.federated.experiment import Experiment
+from jfl.files.documents import write_text
+from jfl.files.printable import printable
+from jfl.runs import detach, lock
 from jfl.sweep.cells import Cell
 from jfl.sweep.config import Asked, Heads
 from jfl.sweep.folder import OUTPUT, SweepFolder, missing
@@ -82,7 +83,7 @@ def require_alike(run: Path, experiment: Experiment) -> None:
 class Process:
     """One step that runs; what it says goes to output.txt of its cell."""
 
-    def __init__(self, place: Path, step: Step, lock: TextIO) -> None:
+    def __init__(self, place: Path, step: Step, held: TextIO) -> None:
         """Starts it. It inherits the hold of the cell, so it has that even if the sweep dies."""
         self.step, self._output = step, place / OUTPUT
         with self._output.open("a", encoding="utf-8") as output:
@@ -92,11 +93,11 @@ class Process:
             self._child = subprocess.Popen(
                 detach.command(step.words),
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                pass_fds=[lock.fileno()],
+                pass_fds=[held.fileno()],
                 # Ctrl-C must reach it once, from the sweep, as a second one stops it at once
                 start_new_session=True,
             )  # fmt: skip
-        hold.name(lock, self.pid)
+        lock.name(held, self.pid)
 
     @property
     def pid(self) -> int:

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from PIL import Image
 from pyarrow import parquet
 
-from jfl import plugins, survey
+from jfl import plugins
 from jfl.cli import cli
-from jfl.datasets import base, digits, mnist
+from jfl.datasets import base, digits, mnist, survey
 from jfl.errors import DataError, UsageError
 from tests.command_line import jfl
 from tests.datasets.test_idx_sets import write

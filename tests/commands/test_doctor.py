@@ -8,7 +8,7 @@ import jax
 import pytest
 from click.testing import CliRunner
 
-from jfl import health
+from jfl.bench import health
 from jfl.cli import cli
 
 SMI = """#!/bin/sh

@@ -1,4 +1,4 @@
-"""What every algorithm must do; a new file in jfl/algorithms is tested before its author is."""
+"""What every algorithm must do; a new file is tested before its author is."""
 
 from dataclasses import replace
 
@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jfl import federation, plugins, tree
+from jfl import plugins, tree
 from jfl.datasets import digits
 from jfl.datasets.base import Dataset
-from jfl.federation import Federation
-from jfl.partition.base import Partition
-from jfl.rounds import Rounds
-from tests import federations
+from jfl.federated import federation
+from jfl.federated.federation import Federation
+from jfl.federated.partition.base import Partition
+from jfl.federated.rounds import Rounds
 from tests.conformance import tested
+from tests.federated import federations
 
 NAMES = tested.names("algorithm")
 

@@ -1,11 +1,11 @@
-"""What every file in jfl/partition must be; a new one is picked up by itself."""
+"""What every file in jfl/federated/partition must be; a new one is picked up by itself."""
 
 import numpy as np
 import pytest
 
 from jfl import config, plugins
 from jfl.errors import UsageError
-from jfl.partition import base
+from jfl.federated.partition import base
 from tests.conformance import tested
 
 LABELS = np.arange(600) % 10

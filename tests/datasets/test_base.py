@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from jfl import config, plugins
-from jfl import experiment as experiments
 from jfl.datasets import base, digits, fashion_mnist, tiny_imagenet
 from jfl.errors import DataError, UsageError
+from jfl.federated import experiment as experiments
 
 
 def test_digits_are_the_real_ones():

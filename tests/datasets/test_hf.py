@@ -13,8 +13,8 @@ from pyarrow import ipc, parquet
 from jfl.datasets import base
 from jfl.datasets.hf import Config
 from jfl.errors import DataError, SafetyError
-from jfl.partition import base as partitions
-from jfl.partition import natural
+from jfl.federated.partition import base as partitions
+from jfl.federated.partition import natural
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (6, 9, 8, 3), np.uint8)

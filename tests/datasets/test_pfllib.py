@@ -8,12 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jfl import config as configs
-from jfl import experiment, federation
 from jfl.datasets import base
 from jfl.datasets.pfllib import Config
 from jfl.errors import DataError, SafetyError, UsageError
-from jfl.partition import base as partitions
-from jfl.partition import natural
+from jfl.federated import experiment, federation
+from jfl.federated.partition import base as partitions
+from jfl.federated.partition import natural
 
 RNG = np.random.default_rng(0)
 SIZES = {"train": (12, 30, 8), "test": (4, 10, 3)}

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from jfl import experiment, federation
 from jfl.datasets import base
 from jfl.datasets.pfllib import Config
 from jfl.errors import DataError, UsageError
+from jfl.federated import experiment, federation
 
 RNG = np.random.default_rng(3)
 SIZES = {"train": (9, 7, 12), "test": (3, 4, 5)}

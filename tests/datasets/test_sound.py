@@ -5,9 +5,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from jfl import experiment, federation
 from jfl.datasets import base
 from jfl.errors import DataError
+from jfl.federated import experiment, federation
 
 
 def made(**changes) -> base.Dataset:

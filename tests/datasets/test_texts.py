@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from jfl import experiment, federation
 from jfl.datasets import base, imdb
 from jfl.datasets.imdb import Config
 from jfl.errors import DataError, UsageError
+from jfl.federated import experiment, federation
 from jfl.sources import text
 
 # part, class, name -> review; sorted as (test, train), (neg, pos), name

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interop import inspect, result_files
+from interop import result_files
 from interop.formats import base as formats
 from interop.formats import gguf, npz
-from interop.inspect import Wanted
-from interop.look import show
+from interop.inspect import inspect, show
+from interop.inspect.inspect import Wanted
 from jfl.errors import DataError, SafetyError
 from tests import confined
 from tests.sources import hostile

@@ -14,9 +14,11 @@ import pytest
 from interop import convert
 from interop.formats import npz, safetensors
 from interop.to_run import Wanted
-from jfl import federation, overview, tree
+from jfl import tree
 from jfl.errors import CheckpointError, DataError, SafetyError, UsageError
-from jfl.folder import RunFolder
+from jfl.federated import federation
+from jfl.federated.folder import RunFolder
+from jfl.runs import overview
 from tests import command_line
 
 torch = pytest.importorskip("torch")

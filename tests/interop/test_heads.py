@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 
 from interop import heads as given
-from interop import inspect, to_heads
+from interop import to_heads
+from interop.inspect import inspect
 from interop.pickles import files
 from interop.to_run import Wanted
-from jfl import saved
-from jfl.adapters import base as adapters
-from jfl.clients.members import Ensemble
 from jfl.errors import CheckpointError, SafetyError, UsageError
-from jfl.heads import folder as folders
-from jfl.heads.folder import HeadsFolder
+from jfl.federated import saved
+from jfl.federated.heads import folder as folders
+from jfl.federated.heads.folder import HeadsFolder
+from jfl.federated.heads.members import Ensemble
+from jfl.federated.heads.methods import base as adapters
 from jfl.models.base import HEAD
 from tests import command_line
 

@@ -11,10 +11,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from interop import inspect
 from interop.formats import safetensors
-from interop.inspect import Wanted
-from interop.look import heat
+from interop.inspect import heat, inspect
+from interop.inspect.inspect import Wanted
 from jfl.errors import CheckpointError, SafetyError, UsageError
 from jfl.sources.pickles.regions import File
 from tests import command_line

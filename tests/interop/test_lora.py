@@ -7,10 +7,9 @@ import warnings
 import numpy as np
 import pytest
 
-from interop import inspect
 from interop.formats import safetensors
-from interop.inspect import Wanted
-from interop.look import patterns
+from interop.inspect import inspect, patterns
+from interop.inspect.inspect import Wanted
 from jfl.errors import CheckpointError, SafetyError, UsageError
 from tests import command_line
 

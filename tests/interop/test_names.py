@@ -7,9 +7,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from interop import inspect
 from interop.formats import npz, safetensors, shards
-from interop.inspect import Wanted
+from interop.inspect import inspect
+from interop.inspect.inspect import Wanted
 from jfl import tree
 from jfl.errors import CheckpointError, UsageError
 from tests import command_line
@@ -123,7 +123,7 @@ def test_gguf_that_names_an_array_twice(tmp_path):
 
 
 def test_model_files_of_one_stem(tmp_path):
-    from jfl import manifest
+    from jfl.runs import manifest
 
     safetensors.write(tmp_path / "client_0.safetensors", {"w": np.zeros(1)})
     npz.write(tmp_path / "client_0.npz", {"w": np.zeros(2), "b": np.zeros(3)})

@@ -7,10 +7,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from interop import inspect
 from interop.formats import npz, safetensors
-from interop.inspect import Wanted
-from interop.look import numbers
+from interop.inspect import inspect, numbers
+from interop.inspect.inspect import Wanted
 from tests import command_line
 
 BIG = 2**53

@@ -6,8 +6,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from interop import inspect
-from interop.inspect import Wanted
+from interop.inspect import inspect
+from interop.inspect.inspect import Wanted
 from jfl.errors import CheckpointError, UsageError
 from tests import command_line
 

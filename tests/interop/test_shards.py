@@ -6,8 +6,9 @@ import pickle  # noqa: TID251 - to write what must be read
 import numpy as np
 import pytest
 
-from interop import convert, inspect
+from interop import convert
 from interop.formats import find, safetensors
+from interop.inspect import inspect
 from interop.to_run import Wanted
 from jfl.errors import CheckpointError, SafetyError, UsageError
 

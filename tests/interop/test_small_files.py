@@ -21,7 +21,7 @@ import json, os, resource, sys, time
 from pathlib import Path
 from interop import convert, inspect
 from interop.pickles import listing
-from interop.look import show
+from interop.inspect import show
 from interop.to_run import Wanted
 from jfl.errors import JflError
 from jfl.sources.pickles import budget

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from jfl.errors import JflError, UsageError
-from jfl.hold import hold
 from jfl.report.evaluations import keep
 from jfl.report.pages import publish
+from jfl.runs.lock import hold
 from tests.command_line import copied, warm
 from tests.report import test_page as hand_made
 

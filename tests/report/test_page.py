@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from jfl.config import parse_yaml
-from jfl.report.journal import Journal
 from jfl.report.pages import page
 from jfl.report.summary import write_partition
+from jfl.runs.journal import Journal
 
 CONFIG = {
     "name": "hand_made",

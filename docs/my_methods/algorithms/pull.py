@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from pydantic import Field
 
 from jfl import tree
-from jfl.algorithms import base
-from jfl.algorithms.base import Algorithm, Needs, State
-from jfl.clients.base import Client
+from jfl.federated.algorithms import base
+from jfl.federated.algorithms.base import Algorithm, Needs, State
+from jfl.federated.clients.base import Client
 from jfl.types import Metrics, Params, PRNGKey
 
 

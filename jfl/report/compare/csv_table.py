@@ -8,8 +8,8 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from jfl import documents
 from jfl.errors import UsageError
+from jfl.files import documents
 from jfl.report.compare import record
 from jfl.report.compare.grid import Grid
 from jfl.report.compare.sheet import Sheet

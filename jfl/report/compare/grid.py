@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jfl.printable import printable
+from jfl.files.printable import printable
 from jfl.report.compare.comparison import Row, Spread
 from jfl.report.compare.groups import METHOD, order, short_name
 from jfl.report.words import parted

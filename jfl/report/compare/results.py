@@ -10,14 +10,15 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from jfl import config, documents
-from jfl.documents import Document
+from jfl import config
 from jfl.errors import UsageError
-from jfl.report import small_files
+from jfl.files import documents
+from jfl.files.documents import Document
 from jfl.report.compare.measures import known
 from jfl.report.evaluations import BASE, FOLDER, methods
-from jfl.report.journal import Journal
 from jfl.report.summary import rounds_done
+from jfl.runs import small_files
+from jfl.runs.journal import Journal
 
 WHICH = {
     "last": "last",

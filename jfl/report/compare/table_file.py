@@ -10,12 +10,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from jfl.documents import write_text
 from jfl.errors import UsageError
-from jfl.hold import alone
+from jfl.files.documents import write_text
 from jfl.report.compare import csv_table, latex_table, record
 from jfl.report.compare.sheet import Joined, Sheet
 from jfl.report.compare.table_place import TEXTS, Place
+from jfl.runs.lock import alone
 
 FORMATS = {".md": "markdown", ".tex": "latex", ".csv": "csv"}
 """By the ending of a file."""

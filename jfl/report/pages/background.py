@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jfl import config
-from jfl.clients.plan import Plan
+from jfl.federated.clients.plan import Plan
 from jfl.report.pages.parts import (
     Code,
     Folded,

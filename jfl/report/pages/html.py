@@ -4,7 +4,7 @@ import base64
 from collections.abc import Sequence
 from html import escape
 
-from jfl.printable import printable, printable_lines
+from jfl.files.printable import printable, printable_lines
 from jfl.report.pages.parts import (
     Code,
     Inline,

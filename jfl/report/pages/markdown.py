@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from jfl.printable import printable, printable_lines
+from jfl.files.printable import printable, printable_lines
 from jfl.report.pages.parts import (
     Code,
     Inline,

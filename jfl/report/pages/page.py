@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jfl.documents import write_text
-from jfl.printable import printable
+from jfl.files.documents import write_text
+from jfl.files.printable import printable
 from jfl.report import run_files
 from jfl.report.pages import background, calibrated, outcome
 from jfl.report.pages.differences import Named

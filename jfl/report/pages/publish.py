@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from jfl.documents import write_text
 from jfl.errors import UsageError
+from jfl.files.documents import write_text
 from jfl.report import run_files
 from jfl.report.pages import differences, page, side_by_side, web
 from jfl.report.pages.differences import Named

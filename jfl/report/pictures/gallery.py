@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from jfl.report import evaluations
-from jfl.report.journal import Journal
 from jfl.report.pictures import data_pictures, line_pictures, result_pictures
 from jfl.report.summary import read_partition
 from jfl.report.words import missing
+from jfl.runs.journal import Journal
 
 PARTITION = ("partition.png", "partition_bars.png")
 _LAST = "loss.png"

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator
 
-from jfl.printable import printable_lines
+from jfl.files.printable import printable_lines
 
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": "#888888",

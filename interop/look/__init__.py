@@ -1,1 +1,0 @@
-"""What can be said of weights once they are read: statistics, clients, differences, adapters."""

@@ -1,0 +1,220 @@
+"""What one client does: local training, and losses and metrics on its own samples."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from jfl import tree
+from jfl.federated.clients import augment, mapping
+from jfl.federated.clients.data import Rows, Samples
+from jfl.federated.clients.plan import Plan
+from jfl.models.base import Model
+from jfl.optimize import optimizer, precision
+from jfl.types import AnyArray, Metrics, Params, PRNGKey
+
+_AUGMENT = 1  # the stream of random changes of images, beside that of dropout
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["frozen"],
+    meta_fields=["model", "train", "plan"],
+)
+@dataclass(frozen=True)
+class Client:
+    """Frozen weights are data, so that a backbone is an argument and never a constant."""
+
+    frozen: Params
+    model: Model
+    train: optimizer.Config
+    plan: Plan
+
+    def logits(
+        self, params: Params, x: Float[Array, "B ..."], key: PRNGKey | None = None
+    ) -> Float[Array, "B C"]:
+        """Returns what the model makes of samples, in `train.precision`; `key` draws dropout."""
+        return self._applied(self.model.apply, params, x, key)
+
+    def features(self, params: Params, x: Float[Array, "B ..."]) -> Float[Array, "B d"]:
+        """Returns what the model's head sees of samples, without dropout."""
+        return self._applied(self.model.features, params, x, None)
+
+    def head(self, params: Params, z: Float[Array, "B d"]) -> Float[Array, "B C"]:
+        """Returns logits from features."""
+        return self._applied(lambda *arguments, **_: self.model.head(*arguments), params, z, None)
+
+    def _applied(
+        self, function: Callable[..., Array], params: Params, x: Array, key: PRNGKey | None
+    ) -> Array:
+        setting, backend = self.train.precision, self.plan.backend
+        return precision.applied(function, setting, backend, params, self.frozen, x, key)
+
+    def each(self, function: Callable[..., Any], stacked: Any, *shared: Any) -> Any:
+        """Calls `function(client, slice, *shared)` for every client of stacked trees.
+
+        The plan decides how. Arrays that all clients share are arguments, never captured.
+        """
+
+        def one(row: Any, client: "Client", *shared: Any) -> Any:
+            return function(client, row, *shared)
+
+        return mapping.each(self.plan, one, stacked, self, *shared)
+
+    def each_with_models(
+        self, function: Callable[..., Any], stacked: Any, models: Params, *shared: Any
+    ) -> Any:
+        """Calls `function(client, slice, block, first, *shared)` with blocks of stacked models.
+
+        `block` holds the models from number `first` on; a client's results of all blocks are
+        summed. The plan decides whether all models come at once or pass from device to device.
+        """
+
+        def one(row: Any, block: Params, first: Int[Array, ""], client: "Client", *shared: Any):
+            return function(client, row, block, first, *shared)
+
+        return mapping.each_with_models(self.plan, one, stacked, models, self, *shared)
+
+    def fit(
+        self,
+        params: Params,
+        samples: Samples,
+        rows: Rows,
+        key: PRNGKey,
+        learning_rate: Float[Array, ""],
+    ) -> tuple[Params, Metrics]:
+        """Trains one client for `local_epochs` over all its samples.
+
+        A client whose loss, or the size of whose update, stops being finite is rejected: it
+        returns the weights it started from, with `rejected` 1. A weight that flew off to 1e20 is
+        finite itself, but its square is not.
+
+        Returns:
+            The new weights; `train_loss` (nats, mean over all samples seen), `steps`, `rejected`.
+        """
+        size = self.train.batch_size
+        steps = (rows.count + size - 1) // size
+        rule = optimizer.direction(self.train)
+
+        def epoch(number: Int[Array, ""], carry: tuple) -> tuple:
+            epoch_key = jax.random.fold_in(key, number)
+            order = batch_order(epoch_key, rows.count, samples.longest, size)
+
+            def step(index: Int[Array, ""], carry: tuple) -> tuple:
+                params, state, total = carry
+                positions = jax.lax.dynamic_slice(order, (index * size,), (size,))
+                mask = index * size + jnp.arange(size) < rows.count
+                # padding repeats a sample of the client's own: another client's may not be finite
+                x, y = samples.at(rows, jnp.where(mask, positions, positions[0]))
+                present = mask.sum().astype(jnp.float32)
+                weights = mask.astype(jnp.float32) / present
+                dropout = jax.random.fold_in(epoch_key, index)
+                if samples.augment:
+                    x = augment.apply(x, samples.augment, jax.random.fold_in(dropout, _AUGMENT))
+                loss, gradient = jax.value_and_grad(self._loss)(params, x, y, weights, dropout)
+                update, state = rule.update(gradient, state, params)
+                params = jax.tree.map(
+                    lambda w, u: w - (learning_rate * u).astype(w.dtype), params, update
+                )
+                return params, state, total + loss * present
+
+            return jax.lax.fori_loop(0, steps, step, carry)
+
+        start = (params, rule.init(params), jnp.zeros((), jnp.float32))
+        epochs = self.train.local_epochs
+        trained, _, total = jax.lax.fori_loop(0, epochs, epoch, start)
+        accepted = jnp.isfinite(total) & jnp.isfinite(tree.distance(trained, params))
+        metrics = {
+            "train_loss": total / jnp.maximum(epochs * rows.count, 1).astype(jnp.float32),
+            "steps": epochs * steps,
+            "rejected": (~accepted).astype(jnp.int32),
+        }
+        return tree.select(accepted, trained, params), metrics
+
+    def _loss(
+        self,
+        params: Params,
+        x: Float[Array, "B ..."],
+        y: Int[Array, " B"],
+        weights: Float[Array, " B"],
+        key: PRNGKey | None,
+    ) -> Float[Array, ""]:
+        logits = self.logits(params, x, key)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+        # a padded row has weight 0, and 0 times an infinite loss would be nan
+        return jnp.where(weights > 0, losses * weights, 0.0).sum()
+
+    def loss(
+        self,
+        params: Params,
+        samples: Samples,
+        rows: Rows,
+        reduction: Literal["sample_mean", "batch_mean"] = "sample_mean",
+    ) -> Float[Array, ""]:
+        """Returns the cross-entropy (nats) of one client's model on its samples; 0 without any.
+
+        `batch_mean` is the mean of the means of consecutive training-size batches, in which a
+        short last batch weighs as much as a full one.
+        """
+        size = self.train.batch_size
+        batches = jnp.maximum((rows.count + size - 1) // size, 1)
+
+        def weigh(position: Int[Array, " B"]) -> Float[Array, " B"]:
+            if reduction == "sample_mean":
+                members = jnp.broadcast_to(rows.count, position.shape)
+            else:
+                members = batches * jnp.minimum(size, rows.count - position // size * size)
+            return 1.0 / jnp.maximum(members, 1).astype(jnp.float32)
+
+        def chunk(total: Float[Array, ""], position: Int[Array, " B"], live: Bool[Array, " B"]):
+            x, y = samples.at(rows, position)
+            weights = jnp.where(live, weigh(position), 0.0)
+            return total + self._loss(params, x, y, weights, None)
+
+        return over_chunks(samples, rows, chunk, jnp.zeros((), jnp.float32))
+
+    def measure(
+        self, params: Params, samples: Samples, rows: Rows, sums: Callable[..., Metrics]
+    ) -> Metrics:
+        """Returns the metric sums `sums(logits, labels, mask)` over one client's samples."""
+        shapes = jax.eval_shape(
+            sums,
+            jax.ShapeDtypeStruct((samples.chunk, self.model.num_classes), jnp.float32),
+            jax.ShapeDtypeStruct((samples.chunk,), jnp.int32),
+            jax.ShapeDtypeStruct((samples.chunk,), bool),
+        )
+        zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+
+        def chunk(total: Metrics, position: Int[Array, " B"], live: Bool[Array, " B"]) -> Metrics:
+            x, y = samples.at(rows, position)
+            return jax.tree.map(jnp.add, total, sums(self.logits(params, x), y, live))
+
+        return over_chunks(samples, rows, chunk, zeros)
+
+
+def batch_order(
+    key: PRNGKey, count: Int[AnyArray, ""], longest: int, batch_size: int
+) -> Int[Array, " L"]:
+    """Returns an epoch's sample order: a permutation of 0 .. count-1, then padding.
+
+    L is `longest` rounded up to whole batches, the same for all clients.
+    """
+    length = -(-longest // batch_size) * batch_size
+    noise = jax.random.uniform(key, (length,))
+    return jnp.argsort(jnp.where(jnp.arange(length) < count, noise, 2.0))
+
+
+def over_chunks(samples: Samples, rows: Rows, chunk: Callable[..., Any], zero: Any) -> Any:
+    """Folds `chunk(total, positions, live)` over one client's samples."""
+
+    def body(number: Int[Array, ""], total: Any) -> Any:
+        position = number * samples.chunk + jnp.arange(samples.chunk)
+        live = position < rows.count
+        return chunk(total, jnp.where(live, position, 0), live)
+
+    return jax.lax.fori_loop(0, (rows.count + samples.chunk - 1) // samples.chunk, body, zero)

@@ -1,0 +1,319 @@
+"""Everything a run is made of, put together from its config: data, partition, model, plan, clients.
+
+Nothing here depends on the round; `federate` trains it, `jfl eval` measures it.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib import metadata
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import psutil
+from jaxtyping import Int
+
+from jfl import mesh as meshes
+from jfl import plugins, tree
+from jfl.datasets import base as datasets
+from jfl.datasets.base import Dataset
+from jfl.errors import DataError, UsageError
+from jfl.federated import operations
+from jfl.federated.algorithms.base import Algorithm, RoundData, State
+from jfl.federated.clients import data as client_data
+from jfl.federated.clients import plan as plans
+from jfl.federated.clients import store as stores
+from jfl.federated.clients.base import Client
+from jfl.federated.clients.data import Rows, Samples
+from jfl.federated.clients.plan import Plan
+from jfl.federated.evaluate import Evaluator, Result
+from jfl.federated.experiment import Experiment
+from jfl.federated.partition import base as partitions
+from jfl.federated.partition.base import Partition
+from jfl.models import base as models
+from jfl.models.base import Model
+from jfl.sources import pictures
+from jfl.types import Params, PRNGKey
+
+MEMORY_SHARE = 0.8  # of a device, where no budget is set
+_USUAL = 20.0  # floats beyond are not normalised
+_NAMED = 10  # clients that are named one by one
+_UNPLANNED = ("", "map", 1, "native", 1, "host", "gather", "")  # for a client that runs alone
+
+
+def stream(seed: int, name: str) -> PRNGKey:
+    """Returns the random stream of one purpose, so that changing one leaves the others alone."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+
+
+@dataclass(frozen=True)
+class Federation:
+    """A run put together; see the module."""
+
+    experiment: Experiment
+    dataset: Dataset
+    partition: Partition
+    model: Model
+    client: Client
+    algorithm: Algorithm
+    notes: tuple[str, ...]
+    samples: Samples
+    rows: dict[str, Rows]
+
+    @property
+    def plan(self) -> Plan:
+        """How the clients run."""
+        return self.client.plan
+
+    def initial(self) -> State:
+        """The state before the first round: every client starts from the same model."""
+        params, _ = jax.jit(self.model.init)(stream(self.experiment.seed, "init"))
+        return self.algorithm.init(params, self.experiment.clients)
+
+    @cached_property
+    def model_bytes(self) -> int:
+        """Bytes of one model's trainable weights."""
+        params, _ = jax.eval_shape(self.model.init, jax.random.key(0))
+        return tree.nbytes(params)
+
+    def operations(self, size: int) -> tuple[float, float]:
+        """Returns the operations of a local step and of the model alone, for a batch of a size."""
+        shape, classes = self.dataset.input_shape, self.dataset.num_classes
+        return operations.counted(self.experiment.model, shape, classes, size)
+
+    @cached_property
+    def sample_operations(self) -> float:
+        """Floating-point operations that training on one sample takes."""
+        size = self.experiment.train.batch_size
+        return self.operations(size)[0] / size
+
+    def round_data(self, ids: Int[np.ndarray, " K"], round_number: int) -> RoundData:
+        """Returns what the cohort trains and validates on."""
+        train, valid = (
+            jax.tree.map(lambda leaf: jnp.asarray(leaf[ids]), self.rows[part])
+            for part in ("train", "valid")
+        )
+        rate = jnp.float32(self.experiment.train.learning_rate_in(round_number))
+        return RoundData(jnp.asarray(ids), self.samples, train, valid, rate)
+
+    def steps(self, ids: Int[np.ndarray, " K"]) -> Int[np.ndarray, " K"]:
+        """Returns the local steps of each of the clients."""
+        settings = self.experiment.train
+        samples = np.asarray(self.rows["train"].count[ids])
+        return -(-samples // settings.batch_size) * settings.local_epochs
+
+    @cached_property
+    def _evaluator(self) -> Evaluator:
+        return Evaluator(self.client, self.samples)
+
+    @property
+    def block(self) -> int:
+        """Clients whose models are evaluated at once."""
+        return max(self.experiment.cohort_size, self.plan.devices)
+
+    def evaluate(
+        self, part: str, shared: dict[str, Any], own: Callable[[Int[np.ndarray, " K"], str], Params]
+    ) -> dict[str, Result]:
+        """Measures each client's own models, or the global one where clients have none.
+
+        Args:
+            part: valid or test.
+            shared: the algorithm's shared state.
+            own: reads one entry of some clients' state.
+
+        Returns:
+            Results by entry of `own`; the first is the algorithm's result.
+        """
+        rows = self.rows[part]
+        counts = np.asarray(rows.count)
+        if not self.algorithm.personal:
+            order = plans.order(self.plan, counts)
+            return {"params": self._evaluator.shared(shared["params"], rows, order)}
+
+        def models_of(name: str) -> Iterator[tuple[Int[np.ndarray, " K"], Params]]:
+            for ids in stores.blocks(self.experiment.clients, self.block):
+                laid_out = ids[plans.order(self.plan, counts[ids])]
+                yield laid_out, own(laid_out, name)
+
+        return {
+            name: self._evaluator.own(models_of(name), rows) for name in self.algorithm.personal
+        }
+
+
+def prepare(
+    experiment: Experiment, partition: Partition | None = None, plan: Plan | None = None
+) -> Federation:
+    """Puts a run together; a resumed one brings the partition and plan of its folder.
+
+    Raises:
+        UsageError: the settings do not fit the data or the machine.
+        DataError: the data are missing or bad.
+    """
+    notes: list[str] = []
+    dataset = _fitted(datasets.load(experiment.data, experiment.seed), experiment, notes)
+    if partition is None:
+        given = partitions.Given(dataset.owner, dataset.held_out)
+        partition = partitions.partition(
+            dataset.y, experiment.clients, experiment.partition, experiment.seed, given
+        )
+    else:
+        _check(partition, len(dataset.y), experiment.clients)
+    notes += partition.notes
+    algorithm = algorithm_of(experiment)
+    notes += _unvalidated(experiment, partition, algorithm)
+    plan = plan or _choose_plan(experiment, dataset, partition, algorithm)
+    mesh = meshes.make(plan.devices)
+    plan = replace(plan, mesh=mesh)
+    model = _model(experiment, dataset, plan.lowering)
+    _, frozen = jax.jit(model.init)(stream(experiment.seed, "init"))
+    everywhere = meshes.everywhere(mesh)
+    owners = {part: getattr(partition, part) for part in ("train", "valid", "test")}
+    chunks = plans.CHUNKS[plan.backend]
+    samples, rows = client_data.place(
+        dataset.x, dataset.y, owners, everywhere, chunks, experiment.data.augment
+    )
+    client = Client(frozen, model, experiment.train, plan)
+    return Federation(
+        experiment, dataset, partition, model, client, algorithm, tuple(notes), samples, rows
+    )
+
+
+def _check(partition: Partition, num_samples: int, num_clients: int) -> None:
+    """Refuses a stored partition of other data or clients."""
+    wrong = partition.problem(num_samples)
+    if len(partition.train) != num_clients:
+        wrong = f"has {len(partition.train)} clients, not {num_clients}"
+    if wrong:
+        raise DataError(f"the partition of the run {wrong}; put back its partition.json and data")
+
+
+def _unvalidated(experiment: Experiment, partition: Partition, algorithm: Algorithm) -> list[str]:
+    """Returns what it means that clients have no validation samples, nothing where all have."""
+    without = [client for client, rows in enumerate(partition.valid) if not len(rows)]
+    everyone, name = len(without) == len(partition.valid), experiment.algorithm.name
+    alone = f"{name} chooses by them who helps whom, so"
+    if not everyone:
+        few = ", ".join(map(str, without[:_NAMED])) + (", ..." if len(without) > _NAMED else "")
+        said = (
+            f"{len(without)} of {len(partition.valid)} clients have no validation samples (client "
+            f"{few}): {alone} nobody helps these, and they train alone as under local"
+        )
+        return [said] if without and algorithm.validates else []
+    said = (
+        f"{alone} NOBODY IS HELPED: every client trains alone, as under local; set "
+        "partition.valid_fraction above 0"
+        if algorithm.validates
+        else "no round is the best (--round best), and `jfl eval` fits no temperature"
+    )
+    return [f"no client has validation samples: {said}"]
+
+
+def algorithm_of(experiment: Experiment) -> Algorithm:
+    """Builds the algorithm a config names."""
+    module = plugins.load("algorithm", experiment.algorithm.name)
+    return module.build(experiment.algorithm, experiment.clients, experiment.cohort_size)
+
+
+def _fitted(dataset: Dataset, experiment: Experiment, notes: list[str]) -> Dataset:
+    """Resizes images to what the model takes, or to `data.image_size`; notes what looks odd."""
+    absent = np.flatnonzero(np.bincount(dataset.y, minlength=dataset.num_classes) == 0)
+    if len(absent):
+        notes.append(
+            f"{len(absent)} of the {dataset.num_classes} classes have no samples, the first of "
+            f"them {absent[0]}"
+        )
+    if dataset.x.dtype == np.int32:
+        raise UsageError(
+            f"data.name={experiment.data.name} holds texts as word numbers, and "
+            f"model.name={experiment.model.name} takes images or features; there is no model of "
+            f"texts yet, only `jfl data show {experiment.data.name}`"
+        )
+    if experiment.data.augment and dataset.x.ndim != 4:
+        raise UsageError(f"data.augment is set, but {dataset.name} does not hold images")
+    if dataset.x.dtype != np.uint8:
+        if experiment.data.image_size:
+            raise UsageError(f"data.image_size is set, but {dataset.name} does not hold images")
+        low, high = float(dataset.x.min()), float(dataset.x.max())
+        if dataset.x.ndim > 2 and max(-low, high) > _USUAL:
+            notes.append(
+                f"features go from {low:g} to {high:g} and are taken as they are; images are "
+                "scaled to -1..1 where they are uint8"
+            )
+        return dataset
+    size = max(dataset.input_shape[:2])
+    wanted = experiment.data.image_size
+    if wanted is None:
+        wanted = plugins.load("model", experiment.model.name).image_size(size)
+    if dataset.input_shape[:2] == (wanted, wanted):
+        return dataset
+    height, width = dataset.input_shape[:2]
+    notes.append(
+        f"images of {size} pixels are resized to {wanted}"
+        if height == width
+        else f"images of {height}x{width} pixels are stretched to {wanted}x{wanted}"
+    )
+    return replace(dataset, x=pictures.resize(dataset.x, wanted))
+
+
+def _model(experiment: Experiment, dataset: Dataset, lowering: models.Lowering) -> Model:
+    return models.build(experiment.model, dataset.input_shape, dataset.num_classes, lowering)
+
+
+def _choose_plan(
+    experiment: Experiment, dataset: Dataset, partition: Partition, algorithm: Algorithm
+) -> Plan:
+    """Asks the compiler what one client takes, and chooses the plan."""
+    backend = plans.backend_name(jax.default_backend())
+    loop, lowering = plans.loop_and_lowering(experiment.plan, backend)
+    model = _model(experiment, dataset, lowering)
+    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    state = jax.eval_shape(lambda weights: algorithm.init(weights, experiment.clients), params)
+    analyse = loop == "vmap"  # one after another, clients take what one client takes
+    return plans.choose(
+        experiment.plan,
+        backend=backend,
+        num_devices=len(jax.devices()),
+        cohort=experiment.cohort_size,
+        steps=-(-np.array([len(rows) for rows in partition.train]) // experiment.train.batch_size),
+        client_bytes=_client_bytes(experiment, dataset, partition, model) if analyse else None,
+        state_bytes=tree.nbytes(state.own),
+        peer_bytes=tree.nbytes(state.own.get("params", {})),
+        budget=_budget(experiment),
+        jaxlib=metadata.version("jaxlib"),
+    )
+
+
+def _client_bytes(
+    experiment: Experiment, dataset: Dataset, partition: Partition, model: Model
+) -> int:
+    """Returns the memory one training client takes, by the compiler's own analysis."""
+    longest = max(len(rows) for rows in partition.train)
+
+    def one(x: jax.Array, y: jax.Array, index: jax.Array, row: jax.Array, key: PRNGKey) -> Any:
+        params, frozen = model.init(key)
+        client = Client(frozen, model, experiment.train, plans.Plan(*_UNPLANNED))
+        samples = Samples(x, y, index, max(longest, 1), 1, experiment.data.augment)
+        return client.fit(params, samples, Rows(row[0], row[1]), key, jnp.float32(0.1))
+
+    shape = jax.ShapeDtypeStruct
+    arrays = [
+        shape(dataset.x.shape, dataset.x.dtype),
+        *(shape(s, jnp.int32) for s in (dataset.y.shape, dataset.y.shape, (2,))),
+    ]
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    analysis = jax.jit(one).lower(*arrays, key).compile().memory_analysis()
+    if analysis is None:
+        return 0
+    return analysis.temp_size_in_bytes + analysis.output_size_in_bytes
+
+
+def _budget(experiment: Experiment) -> int:
+    fixed = experiment.memory.budget_bytes()
+    if fixed is not None:
+        return fixed
+    limits = jax.devices()[0].memory_stats() or {}
+    total = limits.get("bytes_limit", psutil.virtual_memory().total)
+    return int(MEMORY_SHARE * total)

@@ -1,0 +1,158 @@
+"""A saved round of a run, put together again to be measured or built upon."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from jfl import mesh as meshes
+from jfl.errors import CheckpointError, UsageError
+from jfl.federated import folder as folders
+from jfl.federated.clients import plan as plans
+from jfl.federated.clients import store as stores
+from jfl.federated.clients.data import Rows
+from jfl.federated.experiment import Experiment
+from jfl.federated.federate import check_fits
+from jfl.federated.federation import Federation, prepare
+from jfl.federated.folder import RunFolder
+from jfl.report.summary import summarise
+from jfl.runs import compiled, manifest
+from jfl.runs.checkpoint import Checkpoints
+from jfl.runs.lock import check_links
+from jfl.runs.manifest import NO_BEST
+from jfl.types import Params
+
+BLOCK = 32
+"""Clients whose models are in memory at once."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """See the module."""
+
+    folder: RunFolder
+    experiment: Experiment
+    federation: Federation
+    checkpoints: Checkpoints
+    round: int
+    block: int
+    """Clients in a block."""
+
+    def blocks(self, part: str) -> Iterator[Int[np.ndarray, " K"]]:
+        """Covers all clients with blocks of one size, each laid out so that devices end together.
+
+        The last block reaches back where the size does not divide the clients.
+        """
+        counts = np.asarray(self.federation.rows[part].count)
+        for ids in stores.blocks(self.experiment.clients, self.block):
+            yield ids[plans.order(self.federation.plan, counts[ids])]
+
+    def shared(self) -> Params:
+        """Returns the global model, or nothing where each client has a model of its own."""
+        if self.federation.algorithm.personal:
+            return {}
+        params = self.checkpoints.read_clients(self.round, "shared.params", None)
+        return jax.device_put(params, meshes.everywhere(self._mesh))
+
+    def own(self, ids: Int[np.ndarray, " K"]) -> Params:
+        """Returns some clients' own models, stacked, or nothing where all share one."""
+        if not self.federation.algorithm.personal:
+            return {}
+        name = f"own.{self.federation.algorithm.personal[0]}"
+        return self.place(self.checkpoints.read_clients(self.round, name, ids))
+
+    def rows(self, part: str, ids: Int[np.ndarray, " K"]) -> Rows:
+        """Returns where the samples of some clients are."""
+        rows = self.federation.rows[part]
+        return self.place(Rows(rows.start[ids], rows.count[ids]))
+
+    def place(self, stacked: Any) -> Any:
+        """Cuts stacked arrays over the devices."""
+        size = jax.tree.leaves(stacked)[0].shape[0] if jax.tree.leaves(stacked) else 0
+        return jax.device_put(stacked, meshes.layout(self._mesh, size))
+
+    def longest(self, part: str) -> int:
+        """Returns the largest number of samples a client has."""
+        return max(int(self.federation.rows[part].count.max()), 1)
+
+    def fingerprint(self) -> str:
+        """Returns the fingerprint of everything the checkpoint holds."""
+        return manifest.sha256(self.checkpoints.folder / str(self.round) / manifest.NAME)
+
+    @property
+    def _mesh(self) -> Any:
+        return meshes.make(self.federation.plan.devices)
+
+
+def load(
+    path: str, which: str, *, device: str | None = None, data: Mapping[str, Any] | None = None
+) -> Saved:
+    """Puts a saved round together.
+
+    Args:
+        path: the run folder.
+        which: a round, `best` or `last`.
+        device: as in `jfl train`.
+        data: settings of the data that are now others, such as `dir`.
+
+    Raises:
+        JflError: no such run or round, a damaged checkpoint, missing data.
+    """
+    folder = RunFolder(Path(path))
+    check_links(folder.path)  # what is measured or built upon it will lie there
+    checkpoints = folder.checkpoints
+    number = round_number(checkpoints, which)
+    folder.check(number)
+    experiment = folder.experiment
+    if data:
+        moved = experiment.data.model_copy(update=dict(data))
+        experiment = experiment.model_copy(update={"data": moved})
+    meshes.start(device, experiment.plan.devices or meshes.cores())
+    if experiment.data.cache:
+        compiled.keep()
+    federation = prepare(experiment, folder.partition)
+    folders.check_data(folder, federation)
+    check_fits(federation, checkpoints, number)
+    block = min(experiment.clients, BLOCK)
+    return Saved(folder, experiment, federation, checkpoints, number, block)
+
+
+def round_number(checkpoints: Checkpoints, which: str) -> int:
+    """Returns the saved round that `N`, `best` or `last` names.
+
+    Raises:
+        CheckpointError: nothing is saved, or no round has a score.
+        UsageError: it is no such word.
+    """
+    rounds = checkpoints.rounds()
+    if not rounds:
+        raise CheckpointError(f"{checkpoints.folder} holds no complete checkpoint yet")
+    if which == "last":
+        return rounds[-1]
+    if which == "best":
+        best = checkpoints.best()
+        if best is None:
+            raise CheckpointError(NO_BEST.format(place=checkpoints.folder))
+        return best
+    if not which.isdigit():
+        raise UsageError(f"--round {which} is not a round; give a number, best or last")
+    return int(which)
+
+
+def describe(saved: Saved) -> dict[str, Any]:
+    """Returns what a result says of where it is from."""
+    experiment = saved.experiment
+    return {
+        "run": str(saved.folder.path),
+        "title": folders.title(saved.federation),
+        "round": saved.round,
+        "algorithm": experiment.algorithm.name,
+        "rounds": max(saved.round, summarise(saved.folder.path)["rounds"]),
+        "clients": experiment.clients,
+        "cohort": experiment.cohort_size,
+        "seed": experiment.seed,
+    }

@@ -1,0 +1,1 @@
+"""Runs of any job: folder, lock, journal, checkpoints, and what is seen of them from outside."""

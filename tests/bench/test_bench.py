@@ -1,0 +1,122 @@
+"""What `jfl bench` says of itself; how fast anything is decides no test."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from jfl.bench import cases, pairs
+from jfl.cli import cli
+from jfl.commands import bench
+from jfl.errors import UsageError
+from jfl.federated import experiment
+
+KEYS = {"name", "backend", "size", "seconds", "reference", "reference_seconds", "speedup",
+        "peak_fraction", "peak_rss_mb", "padding"}  # fmt: skip
+
+
+def small(case: cases.Case, *words: str) -> cases.Case:
+    return replace(case, words=(*case.words, "data.name=digits", "data.on_missing=error", *words))
+
+
+@pytest.mark.parametrize("suite", cases.NAMES)
+def test_every_case_is_a_run_that_loads(suite: str) -> None:
+    for case in cases.suite(suite, cores=2):
+        loaded = experiment.load([], case.settings)
+        assert loaded.algorithm.name in case.name or case.work == "step" or case.method
+        assert case.name.split("/")[0] == ("heads" if case.method else case.work)
+
+
+def test_the_fixed_names_are_there() -> None:
+    names = [case.name for case in cases.suite("quick", cores=2)]
+    assert {"round/fedfomo/cnn-28", "round/fedavg/cnn-28", "step/cnn-32"} <= set(names)
+    assert bench.SUITES == cases.NAMES
+
+
+@pytest.mark.parametrize("algorithm", ["fedavg", "fedfomo"])
+def test_a_round_is_measured_in_turns_with_pytorch(
+    algorithm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "PAIRS", 2)
+    case = cases.federated_round(algorithm, 3, 200)
+    case = small(case, "model={name: mlp, hidden: [200]}", "partition.name=iid")
+    case = replace(case, name=f"round/{algorithm}/mlp")
+    said: list[str] = []
+    (row,) = pairs.run([case], "cpu", say=said.append)
+
+    assert row.keys() >= KEYS
+    assert row["reference"] == "torch"
+    assert 0 < row["peak_fraction"] < 1.5
+    assert row["speedup"] > 0
+    assert row["padding"] == 0
+    assert said == [f"1/1  round/{algorithm}/mlp, 3 clients, 200 samples"]
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [pytest.param("heads", marks=SLOW), "assembly", pytest.param("recompute", marks=SLOW)],
+)
+def test_heads_are_measured_in_turns_with_pytorch(
+    reference: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "PAIRS", 1)
+    method = "loraph" if reference == "heads" else "aph"
+    case = cases.heads(method, "heads" if reference == "heads" else "assembly", reference)
+    words = ("model={name: mlp, hidden: [200]}", "partition.name=iid", "clients=3")
+    case = small(case, *words, "data.limit=200", "data.image_size=null")
+    case = replace(case, name=f"heads/{method}/mlp")
+    (row,) = pairs.run([case], "cpu", say=lambda _: None)
+    assert row["reference"] == "torch"
+    assert row["speedup"] > 0
+    assert 0 < row["peak_fraction"] < 1.5
+
+
+def test_without_the_reference_the_row_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(pairs, "PAIRS", 1)
+    monkeypatch.setattr(pairs, "REFERENCES", tmp_path)
+    monkeypatch.setitem(cases.STEPS, "mlp", 20)
+    monkeypatch.setattr(cases, "suite", lambda *_: [small(cases.step("mlp", 1))])
+    done = CliRunner().invoke(cli, ["bench", "--device", "cpu", "--json"], catch_exceptions=False)
+    (row,) = json.loads(done.stdout.strip().split("\n")[-1])["rows"]
+
+    assert row["name"] == "step/mlp"
+    assert row["reference"] == "absent"
+    assert row["reference_seconds"] is row["speedup"] is None
+
+
+def test_a_case_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = small(cases.step("mlp", 1), "clients=5000")
+    with pytest.raises(UsageError, match=r"the bench of 0-step-mlp ended early: .*samples"):
+        pairs.run([case], "cpu", say=lambda _: None)
+
+
+def test_the_operations_are_those_of_the_network() -> None:
+    """A network of 64 x 200 and 200 x 10 weights: 2 operations forward, 4 or 2 backward."""
+    from tests.federated import federations
+
+    ready = federations.prepare("algorithm=fedavg", model="{name: mlp, hidden: [200]}")
+    step, forward = ready.operations(10)
+    products = 10 * 2 * (64 * 200 + 200 * 10)
+    assert forward == pytest.approx(products, rel=0.05)
+    assert step == pytest.approx(3 * products - 10 * 2 * 64 * 200, rel=0.1)
+
+
+def test_the_fastest_plan_is_a_yaml(tmp_path: Path) -> None:
+    times = {"map-slices": 2.0, "map-winograd": 1.0, "vmap-native": 9.0}
+    rows = [{"name": f"step/cnn-28/{name}", "seconds": s} for name, s in times.items()]
+    text = pairs.tuned([*rows, {"name": "step/cnn-28", "seconds": 0.1}])
+    assert yaml.safe_load(text) == {"plan": {"loop": "map", "lowering": "winograd"}}
+    (tmp_path / "fast.yaml").write_text(text)
+    loaded = experiment.load(["digits_fomo", str(tmp_path / "fast.yaml")])
+    assert (loaded.plan.loop, loaded.plan.lowering) == ("map", "winograd")
+    with pytest.raises(UsageError, match="--tune needs the suite step"):
+        pairs.tuned([{"name": "round/fedavg/cnn-28", "seconds": np.nan}])
