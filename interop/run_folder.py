@@ -12,12 +12,12 @@ import numpy as np
 from interop.layout import Array
 from jfl import tree
 from jfl.errors import CheckpointError, DataError, UsageError
-from jfl.federated import folder as folders
 from jfl.federated.federation import Federation
-from jfl.federated.folder import RunFolder
+from jfl.federated.training import Training
 from jfl.files.documents import write_text
 from jfl.files.strict_json import dumps
 from jfl.runs import seal
+from jfl.runs.folder import RunFolder, fill
 from jfl.runs.journal import Journal
 
 SOURCE = "converted.json"
@@ -124,7 +124,7 @@ def write(
         CheckpointError: it could not be written.
     """
     aside.mkdir()
-    folder = folders.fill(aside, federation)
+    folder = fill(aside, Training(federation))
     checkpoints = folder.checkpoints
     clients = federation.experiment.clients
     manifest = {"score": None, "clients": clients} | seal.mark(aside, Journal(aside))
@@ -140,7 +140,7 @@ def write(
         state = {"shared": shared, "own": first}
         checkpoints.save_by_client(number, state, others, manifest)
     write_text(aside / SOURCE, dumps(about, indent=1))
-    folder.write_status(state="finished", round=number, rounds=federation.experiment.rounds)
+    folder.write_status("finished", number, federation.experiment.rounds)
     return folder
 
 

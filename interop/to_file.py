@@ -15,10 +15,11 @@ from interop.to_run import check_logits
 from jfl import plugins, tree
 from jfl.errors import CheckpointError, UsageError
 from jfl.federated.experiment import Experiment
-from jfl.federated.folder import RunFolder
-from jfl.federated.saved import round_number
+from jfl.federated.folder import opened
 from jfl.models import base as models
 from jfl.runs import manifest, seal
+from jfl.runs.folder import RunFolder
+from jfl.runs.reopen import chosen
 
 TORCH = (".pt", ".pth", ".bin")
 SUFFIXES = (".safetensors", ".npz", *TORCH)
@@ -71,11 +72,11 @@ def from_run(
     Raises:
         JflError: no such run, round or client.
     """
-    folder = RunFolder(source)
+    folder = opened(source)
     seal.check(source)
-    experiment = folder.experiment
+    experiment = folder.config
     checkpoints = folder.checkpoints
-    number = round_number(checkpoints, which)
+    number = chosen(checkpoints, which)
     folder.check(number)
     paths = checkpoints.shapes(number)
     personal = any(path.startswith("own.params.") for path in paths)

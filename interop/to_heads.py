@@ -17,7 +17,7 @@ from interop.to_run import Wanted
 from jfl import tree
 from jfl.errors import CheckpointError, UsageError
 from jfl.federated import saved
-from jfl.federated.folder import RunFolder, writing
+from jfl.federated.folder import opened
 from jfl.federated.heads import members, train
 from jfl.federated.heads.folder import About, HeadsFolder
 from jfl.federated.heads.members import Ensemble
@@ -26,6 +26,7 @@ from jfl.federated.saved import Saved
 from jfl.models.base import HEAD
 from jfl.runs import manifest
 from jfl.runs.costs import peak_rss_mb
+from jfl.runs.folder import writing
 from jfl.sources.pickles import budget
 
 Shapes = dict[str, tuple[int, ...]]
@@ -56,7 +57,7 @@ def run(
     name = name or method
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UsageError(f"--name {name} cannot name a folder; use letters, digits, . _ and -")
-    count = RunFolder(target).experiment.clients
+    count = opened(target).config.clients
     with budget.held(source), one_model.sensible(source, "heads"):
         value = files.read(source, wanted.classes)
         if wanted.key is not None:

@@ -15,15 +15,17 @@ import jax
 import numpy as np
 
 from jfl.errors import UsageError
-from jfl.federated import measure, saved
-from jfl.federated import start as runs
+from jfl.federated import folder as folders
+from jfl.federated import measure
 from jfl.federated.federation import algorithm_of
-from jfl.federated.folder import RunFolder
 from jfl.federated.heads import train as heads_job
+from jfl.report.live import Live
 from jfl.report.screen import Screen
-from jfl.report.summary import summarise
-from jfl.runs import small_files
+from jfl.runs import small_files, start
+from jfl.runs.folder import RunFolder
 from jfl.runs.journal import Journal
+from jfl.runs.reopen import chosen
+from jfl.runs.summary import summarise
 from jfl.types import Params
 
 
@@ -53,14 +55,14 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any]:
-        """Rounds done, last evaluation and costs, with the keys of `jfl train --json`."""
+        """Rounds or steps done, last evaluation and costs, with the keys of `jfl train --json`."""
         finished = small_files.result(self.path)
         if self.state == "finished" and finished:
             return finished | {"run": str(self.path)}
-        return {"run": str(self.path)} | summarise(self.path)
+        return {"run": str(self.path)} | summarise(self.path, self._folder.kind)
 
     def journal(self) -> list[dict[str, Any]]:
-        """Returns one record per round."""
+        """Returns one record per round or step."""
         return Journal(self.path).records()
 
     def params(self, client: int | None = None, round: int | str = "last") -> Params:
@@ -75,8 +77,9 @@ class Run:
             CheckpointError: there is no such round, or it is damaged.
             UsageError: there is no such client.
         """
-        experiment, checkpoints = self._folder.experiment, self._folder.checkpoints
-        number = saved.round_number(checkpoints, str(round))
+        folders.opened(self.path)  # refuses a run of another job
+        experiment, checkpoints = self._folder.config, self._folder.checkpoints
+        number = chosen(checkpoints, str(round))
         self._folder.check(number)
         if client is not None and not 0 <= client < experiment.clients:
             raise UsageError(f"client={client} is not one of the {experiment.clients} clients")
@@ -124,7 +127,7 @@ class Run:
     def resume(self, *, quiet: bool = False, device: str | None = None, **changes: Any) -> "Run":
         """Goes on from the last good checkpoint, as `jfl train --resume`; returns itself."""
         screen = Screen(quiet=quiet)
-        runs.resume(str(self.path), _words(changes), screen, device=device)
+        start.go_on(str(self.path), _words(changes), Live(screen), device=device)
         return self
 
 
@@ -135,7 +138,7 @@ def train(
     quiet: bool = False,
     **settings: Any,
 ) -> Run:
-    """Trains a federation, as `jfl train`, and returns its run.
+    """Trains a federation, or runs another job, as `jfl train`; returns its run.
 
     Args:
         configs: yaml files, or names of packaged ones; later ones win.
@@ -150,7 +153,8 @@ def train(
     """
     names = [os.fspath(name) for name in configs]
     screen = Screen(quiet=quiet)
-    summary, _ = runs.start(names, _words(settings), screen, out=os.fspath(out), device=device)
+    watch = Live(screen)
+    summary, _ = start.start(names, _words(settings), watch, out=os.fspath(out), device=device)
     return Run(summary["run"])
 
 

@@ -22,6 +22,7 @@ PACKAGES = {
     "algorithm": "jfl.federated.algorithms",
     "data": "jfl.datasets",
     "heads": "jfl.federated.heads.methods",
+    "job": "jfl",
     "model": "jfl.models",
     "partition": "jfl.federated.partition",
 }
@@ -30,6 +31,7 @@ FOLDERS = {
     "algorithm": "algorithms",
     "data": "datasets",
     "heads": "adapters",
+    "job": "jobs",
     "model": "models",
     "partition": "partition",
 }
@@ -38,11 +40,14 @@ DEFINES = {
     "algorithm": ("Config", "build"),
     "data": ("Config", "TITLE", "SHAPE", "find", "load"),
     "heads": ("Config", "build"),
+    "job": ("Config", "build"),
     "model": ("Config", "build", "image_size"),
     "partition": ("Config",),
 }
-KEYS = {"heads": "method"}
+KEYS = {"heads": "method", "job": "kind"}
 """The setting that names a section's plugin, where it is not `name`."""
+JOBS = ("federated",)
+"""jfl's own jobs are rooms, not files: each is the module `job` in a folder of this name."""
 _NOT_PLUGINS = {
     "base",
     "layers",
@@ -146,9 +151,17 @@ def key(section: str) -> str:
     return KEYS.get(section, "name")
 
 
+def setting(section: str) -> str:
+    """Returns that setting's whole name; that of a job stands in no section."""
+    return key(section) if section == "job" else f"{section}.{key(section)}"
+
+
 def names(section: str) -> list[str]:
     """Returns the plugin names of a config section, sorted."""
-    own = _in(Path(__file__).parents[1].joinpath(*PACKAGES[section].split(".")))
+    if section == "job":
+        own = set(JOBS)
+    else:
+        own = _in(Path(__file__).parents[1].joinpath(*PACKAGES[section].split(".")))
     return sorted(own | outside(section).keys())
 
 
@@ -184,12 +197,13 @@ def load(section: str, name: str) -> ModuleType:
     known = names(section)
     if name not in known:
         raise UsageError(
-            f"{section}.{key(section)}={name} is not known{nearest(name, known)}; "
+            f"{setting(section)}={name} is not known{nearest(name, known)}; "
             f"there are: {', '.join(known)}"
         )
     file = outside(section).get(name)
     if file is None:
-        return importlib.import_module(f"{PACKAGES[section]}.{name}")
+        module = f"{name}.job" if section == "job" else name
+        return importlib.import_module(f"{PACKAGES[section]}.{module}")
     return _load_outside(section, file)
 
 

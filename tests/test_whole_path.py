@@ -71,6 +71,7 @@ def test_one_command_leaves_the_run_folder_of_the_design(done, run, place):
     assert run.parent == place / "outputs" / "digits_fomo"
     assert {path.name for path in run.iterdir()} == {
         *("config.yaml", "environment.json", "plan.json", "status.json", "log.txt", "result.json"),
+        "backend.json",
         *("journal.jsonl", "timing.jsonl", "checkpoints", "manifest.json", ".lock"),
         *("partition.json", "partition.csv", "partition.png", "partition_bars.png"),
         *("report.md", "curves.png", "clients.png", "affinity.png", "loss.png", "tensorboard"),

@@ -13,6 +13,7 @@ from interop.formats.base import Contents, Entry
 from interop.inspect import clients, diff, heads, heat, lora, numbers, stats
 from interop.pickles import listing
 from jfl.errors import CheckpointError
+from jfl.federated.heads.seal import everything
 from jfl.runs import manifest, seal, small_files
 from jfl.sources import zips
 from jfl.sources.expansion import Expansion
@@ -114,7 +115,7 @@ def verify(path: Path, contents: Contents, which: str) -> bool | None:
 def _run_is_whole(run: Path, number: int, which: str) -> bool:
     """Looks at all of a run or, where a round was asked for, at what that one needs."""
     if which == "last":
-        seal.everything(run)
+        everything(run)
     else:
         seal.check(run, number)
     return True

@@ -14,14 +14,14 @@ import numpy as np
 from jfl.bench import training
 from jfl.bench.clock import seconds
 from jfl.federated import saved
-from jfl.federated import start as runs
 from jfl.federated.heads import members
 from jfl.federated.heads import train as heads
 from jfl.federated.heads.folder import HeadsFolder
 from jfl.federated.heads.job import Job
 from jfl.models.base import HEAD
-from jfl.report.screen import Screen
+from jfl.runs import start
 from jfl.runs.costs import peak_rss_mb
+from jfl.runs.progress import Watch
 from jfl.types import Params
 
 
@@ -30,7 +30,7 @@ def case(spec: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, float
     scratch = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
     words = [*spec["settings"], "checkpoint.every=1"]
-    result, _ = runs.start([], words, Screen(quiet=True), out=scratch, device=spec["device"])
+    result, _ = start.start([], words, Watch(), out=scratch, device=spec["device"])
     base = saved.load(result["run"], "last", device=spec["device"])
     job = Job(base, heads.settings(spec["method"], []))
     federation = base.federation

@@ -1,11 +1,13 @@
 """`jfl eval`: each client's own model on its own test data, from a checkpoint."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from jfl.commands import options
 from jfl.commands.options import answer
+from jfl.errors import UsageError
 
 
 @click.command(
@@ -46,12 +48,22 @@ def evaluate(run: str, which: str, **flags: Any) -> None:
     reliability diagram are kept in RUN/evaluations; what other samples out of distribution and
     other heads came to before is kept beside it.
     """
-    from jfl.federated import measure
-    from jfl.report import tables
     from jfl.report.screen import Screen
+    from jfl.runs.folder import RunFolder
 
-    screen = Screen(stderr=flags["as_json"])
-    result = measure.run(
+    screen, kind = Screen(stderr=flags["as_json"]), RunFolder(Path(run)).kind
+    if kind.said("evaluate"):
+        result = _federated(kind, run, which, screen, flags)
+    else:
+        result = _as_it_trains(kind, run, which, screen, flags)
+    if flags["as_json"]:
+        answer(result)
+
+
+def _federated(kind: Any, run: str, which: str, screen: Any, flags: dict[str, Any]) -> Any:
+    from jfl.report import tables
+
+    result = kind.said("evaluate")(
         run, which, heads=flags["heads"], ood=flags["ood"], device=flags["device"],
         data=options.data_settings(flags),
     )  # fmt: skip
@@ -62,5 +74,19 @@ def evaluate(run: str, which: str, **flags: Any) -> None:
         screen.say("note: no temperature was fitted, as no client has validation samples")
     if result["files"]:
         screen.say(f"in {run}: {', '.join(result['files'])}")
-    if flags["as_json"]:
-        answer(result)
+    return result
+
+
+def _as_it_trains(kind: Any, run: str, which: str, screen: Any, flags: dict[str, Any]) -> Any:
+    from jfl.report import tables
+    from jfl.report.pages import view
+    from jfl.runs import reopen
+
+    asked = {"--heads": flags["heads"], "--ood": flags["ood"], "--data-dir": flags["data_dir"]}
+    odd = next((name for name, value in asked.items() if value), None)
+    if odd:
+        raise UsageError(f"{odd} is for federations, and {run} is one of {kind.name}; leave it out")
+    result = reopen.evaluate(run, which, device=flags["device"])
+    title = f"{result['title']}, {kind.unit} {result[kind.unit]}"
+    screen.say(tables.result_table(title, view.of(kind), result))
+    return result

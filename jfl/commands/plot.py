@@ -175,11 +175,12 @@ def partition(run: str, bars: bool, outs: tuple[str, ...], **flags: Any) -> None
 def _of_one_run(
     kind: str, run: str, outs: tuple[str, ...], flags: dict[str, Any], *, stacked: bool = False
 ) -> None:
-    from jfl.report.compare import plots, results, run_plots
+    from jfl.federated.pages import plots as federated
+    from jfl.report.compare import plots, results
 
     paths = plots.require_pictures(outs)
     folder = results.read(Path(run)).folder  # says in one sentence what is wrong with it
-    run_plots.of_one_run(kind, folder, paths, stacked=stacked)
+    federated.draw(kind, folder, paths, stacked=stacked)
     _done(kind, outs, flags, run=run)
 
 

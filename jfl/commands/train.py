@@ -34,30 +34,31 @@ Examples:
 @options.plugins
 @options.common
 def train(words: tuple[str, ...], **flags: Any) -> int:
-    """Train a federation.
+    """Train a federation, or run the job that `kind:` in the config names.
 
     Any number of yaml files are merged left to right, then KEY=VALUE changes. Yaml files are
     found by path, in ./configs, or among the packaged ones.
     """
-    from jfl.federated import start as runs
+    from jfl.report.live import Live
     from jfl.report.screen import Screen
+    from jfl.runs import start
 
     names = [word for word in words if "=" not in word]
     changes = [word for word in words if "=" in word] + list(flags["changes"])
     settings = options.data_settings(flags)
     changes += [f"data.{key}={json.dumps(value)}" for key, value in settings.items()]
     changes += [f"plugins={json.dumps(flags['plugins'])}"] if flags["plugins"] else []
-    runs.check_arguments(names, flags["resume"], replan=flags["replan"])
+    start.check_arguments(names, flags["resume"], replan=flags["replan"])
     if flags["detach"] and not flags["dry_run"]:
         return _in_background(as_json=flags["as_json"])
-    screen = Screen(stderr=flags["as_json"])
+    watch = Live(Screen(stderr=flags["as_json"]))
     shared = {"device": flags["device"], "dry_run": flags["dry_run"]}
     if flags["resume"]:
-        summary, code = runs.resume(
-            flags["resume"], changes, screen, replan=flags["replan"], **shared
+        summary, code = start.go_on(
+            flags["resume"], changes, watch, replan=flags["replan"], **shared
         )
     else:
-        summary, code = runs.start(names, changes, screen, out=flags["out"], **shared)
+        summary, code = start.start(names, changes, watch, out=flags["out"], **shared)
     if flags["as_json"]:
         answer(summary)
     return code

@@ -6,20 +6,11 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from pydantic import Field
 
-from jfl.config import Section
 from jfl.federated.clients.base import Client
 from jfl.federated.clients.data import Rows, Samples
 from jfl.metrics import calibration, classification
 from jfl.types import Metrics, Params
-
-
-class Config(Section):
-    """The `evaluate` section."""
-
-    every: int = Field(default=1, ge=1)
-    """Evaluate after every so many rounds, and after the last."""
 
 
 def sums(logits: Float[Array, "B C"], labels: Int[Array, " B"], mask: Bool[Array, " B"]) -> Metrics:

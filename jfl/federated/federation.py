@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib import metadata
 from typing import Any
 
 import jax
@@ -35,13 +34,14 @@ from jfl.federated.partition import base as partitions
 from jfl.federated.partition.base import Partition
 from jfl.models import base as models
 from jfl.models.base import Model
+from jfl.runs import backend as backends
 from jfl.sources import pictures
 from jfl.types import Params, PRNGKey
 
 MEMORY_SHARE = 0.8  # of a device, where no budget is set
 _USUAL = 20.0  # floats beyond are not normalised
 _NAMED = 10  # clients that are named one by one
-_UNPLANNED = ("", "map", 1, "native", 1, "host", "gather", "")  # for a client that runs alone
+_UNPLANNED = ("", "map", 1, "native", 1, "host", "gather")  # for a client that runs alone
 
 
 def stream(seed: int, name: str) -> PRNGKey:
@@ -266,7 +266,7 @@ def _choose_plan(
     experiment: Experiment, dataset: Dataset, partition: Partition, algorithm: Algorithm
 ) -> Plan:
     """Asks the compiler what one client takes, and chooses the plan."""
-    backend = plans.backend_name(jax.default_backend())
+    backend = backends.name(jax.default_backend())
     loop, lowering = plans.loop_and_lowering(experiment.plan, backend)
     model = _model(experiment, dataset, lowering)
     params, _ = jax.eval_shape(model.init, jax.random.key(0))
@@ -282,7 +282,6 @@ def _choose_plan(
         state_bytes=tree.nbytes(state.own),
         peer_bytes=tree.nbytes(state.own.get("params", {})),
         budget=_budget(experiment),
-        jaxlib=metadata.version("jaxlib"),
     )
 
 

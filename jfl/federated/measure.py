@@ -26,9 +26,9 @@ from jfl.metrics import temperature, uncertainty
 from jfl.models.base import HEAD
 from jfl.report import evaluations
 from jfl.report.evaluations import BASE, FINGERPRINT, SCALED
-from jfl.report.summary import summarise
 from jfl.runs.compiled import CompileClock
 from jfl.runs.costs import peak_rss_mb
+from jfl.runs.summary import summarise
 from jfl.types import Params
 
 MOST_SHOWN = 1000
@@ -80,7 +80,7 @@ def run(
         result |= {"ood": sets[strange[-1].name], "ood_sets": sets}
     result |= {
         "seconds": time.perf_counter() - started,
-        "seconds_per_round": summarise(base.folder.path)["seconds_per_round"],
+        "seconds_per_round": summarise(base.folder.path, base.folder.kind)["seconds_per_round"],
         **clock.record(),
         "params_sha256": params_sha256(base),
         "peak_rss_mb": peak_rss_mb(),

@@ -10,20 +10,20 @@ import numpy as np
 from jaxtyping import Int
 
 from jfl import mesh as meshes
-from jfl.errors import CheckpointError, UsageError
 from jfl.federated import folder as folders
 from jfl.federated.clients import plan as plans
 from jfl.federated.clients import store as stores
 from jfl.federated.clients.data import Rows
 from jfl.federated.experiment import Experiment
-from jfl.federated.federate import check_fits
 from jfl.federated.federation import Federation, prepare
-from jfl.federated.folder import RunFolder
-from jfl.report.summary import summarise
-from jfl.runs import compiled, manifest
+from jfl.federated.training import Training
+from jfl.runs import backend, manifest, start
 from jfl.runs.checkpoint import Checkpoints
+from jfl.runs.folder import RunFolder
+from jfl.runs.journal import Journal
 from jfl.runs.lock import check_links
-from jfl.runs.manifest import NO_BEST
+from jfl.runs.loop import check_fits
+from jfl.runs.reopen import chosen
 from jfl.types import Params
 
 BLOCK = 32
@@ -102,45 +102,21 @@ def load(
     Raises:
         JflError: no such run or round, a damaged checkpoint, missing data.
     """
-    folder = RunFolder(Path(path))
+    folder = folders.opened(Path(path))
     check_links(folder.path)  # what is measured or built upon it will lie there
     checkpoints = folder.checkpoints
-    number = round_number(checkpoints, which)
+    number = chosen(checkpoints, which)
     folder.check(number)
-    experiment = folder.experiment
+    experiment = folder.config
     if data:
         moved = experiment.data.model_copy(update=dict(data))
         experiment = experiment.model_copy(update={"data": moved})
-    meshes.start(device, experiment.plan.devices or meshes.cores())
-    if experiment.data.cache:
-        compiled.keep()
-    federation = prepare(experiment, folder.partition)
+    backend.start(device, start.cpu_devices(experiment), **start.computing(experiment))
+    federation = prepare(experiment, folders.partition(folder))
     folders.check_data(folder, federation)
-    check_fits(federation, checkpoints, number)
+    check_fits(Training(federation), checkpoints, number)
     block = min(experiment.clients, BLOCK)
     return Saved(folder, experiment, federation, checkpoints, number, block)
-
-
-def round_number(checkpoints: Checkpoints, which: str) -> int:
-    """Returns the saved round that `N`, `best` or `last` names.
-
-    Raises:
-        CheckpointError: nothing is saved, or no round has a score.
-        UsageError: it is no such word.
-    """
-    rounds = checkpoints.rounds()
-    if not rounds:
-        raise CheckpointError(f"{checkpoints.folder} holds no complete checkpoint yet")
-    if which == "last":
-        return rounds[-1]
-    if which == "best":
-        best = checkpoints.best()
-        if best is None:
-            raise CheckpointError(NO_BEST.format(place=checkpoints.folder))
-        return best
-    if not which.isdigit():
-        raise UsageError(f"--round {which} is not a round; give a number, best or last")
-    return int(which)
 
 
 def describe(saved: Saved) -> dict[str, Any]:
@@ -151,7 +127,7 @@ def describe(saved: Saved) -> dict[str, Any]:
         "title": folders.title(saved.federation),
         "round": saved.round,
         "algorithm": experiment.algorithm.name,
-        "rounds": max(saved.round, summarise(saved.folder.path)["rounds"]),
+        "rounds": max(saved.round, Journal(saved.folder.path).last()),
         "clients": experiment.clients,
         "cohort": experiment.cohort_size,
         "seed": experiment.seed,

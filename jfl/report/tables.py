@@ -1,6 +1,6 @@
 """Tables for the terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group
@@ -10,17 +10,19 @@ from rich.text import Text
 from jfl.files.printable import printable
 from jfl.report import evaluations
 from jfl.report.compare.grid import Grid
-from jfl.report.compare.measures import MEASURES, RESULTS, measure, ordered
+from jfl.report.compare.measures import measure, ordered
+from jfl.report.pages.outcome import told
+from jfl.report.pages.view import View
+from jfl.runs import kinds
 
 
-def result_table(title: str, summary: Mapping[str, Any]) -> Group:
+def result_table(title: str, shown: View, summary: Mapping[str, Any]) -> Group:
     """Returns the closing table of a run or an evaluation, its title on one line above it."""
     table = Table(header_style="bold")
-    table.add_column("clients' own test data")
+    table.add_column(shown.heading or "result")
     table.add_column("value", justify="right")
-    for key in RESULTS:
-        if summary.get(key) is not None:
-            table.add_row(MEASURES[key].words, MEASURES[key].form.format(summary[key]))
+    for key in told(shown.kind, summary):
+        table.add_row(measure(key).words, measure(key).form.format(summary[key]))
     return Group(Text(printable(title), style="bold"), table)
 
 
@@ -56,20 +58,21 @@ def runs_table(runs: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(header_style="bold", box=None, pad_edge=False, collapse_padding=True)
     table.add_column("run", overflow="fold")
     table.add_column("state")
-    table.add_column("algorithm", no_wrap=True)
-    for name in ("round", "accuracy", "left", "memory"):
+    there = [run for run in runs if "unit" in run]
+    metrics = dict.fromkeys(kinds.named_or_not(run["kind"]).metric for run in there)
+    table.add_column("job" if any("algorithm" not in run for run in there) else "algorithm")
+    for name in (_heading([run["unit"] for run in there]), _metric(metrics), "left", "memory"):
         table.add_column(name, justify="right", no_wrap=True)
     for run in runs:
-        if "round" not in run:
+        if "unit" not in run:
             table.add_row(run["run"], run["state"])
             continue
-        accuracy, left, memory = run["test_accuracy"], run["seconds_left"], run["peak_rss_mb"]
+        left, memory = run["seconds_left"], run["peak_rss_mb"]
         table.add_row(
-            run["run"] + (" *" if run["embedded"] else ""),
+            run["run"] + (" *" if run.get("embedded") else ""),
             run["state"] + (f" ({run['pid']})" if run["pid"] else ""),
-            run["algorithm"],
-            f"{run['round']}/{run['rounds']}",
-            "-" if accuracy is None else f"{accuracy:.2%}",
+            run.get("algorithm", run["kind"]),
+            *_reached(run),
             "-" if left is None else duration(left),
             "-" if memory is None else f"{memory:.0f} MB",
         )
@@ -81,18 +84,38 @@ def sweep_table(cells: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(header_style="bold", box=None, pad_edge=False, collapse_padding=True)
     table.add_column("cell", overflow="fold")
     table.add_column("state")
-    for name in ("round", "accuracy", "time"):
+    metrics = dict.fromkeys(kinds.named_or_not(cell["kind"]).metric for cell in cells)
+    for name in (_heading([cell["unit"] for cell in cells]), _metric(metrics), "time"):
         table.add_column(name, justify="right", no_wrap=True)
     for cell in cells:
-        accuracy, seconds = cell["test_accuracy"], cell["seconds"]
+        seconds = cell["seconds"]
         table.add_row(
             cell["cell"],
             cell["state"] + (f" ({cell['pid']})" if cell["pid"] else ""),
-            "-" if cell["round"] is None else f"{cell['round']}/{cell['rounds']}",
-            "-" if accuracy is None else f"{accuracy:.2%}",
+            *_reached(cell),
             "-" if seconds is None else duration(seconds),
         )
     return table
+
+
+def _heading(units: Sequence[str]) -> str:
+    """Returns the heading of how far runs are."""
+    return units[0] if len(set(units)) == 1 else "done"
+
+
+def _metric(metrics: Iterable[str]) -> str:
+    """Returns the heading of what runs reached."""
+    labels = [measure(name).label for name in metrics]
+    return labels[0] if len(labels) == 1 else "reached"
+
+
+def _reached(run: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns how far a run is, and the metric a person asks for first."""
+    done, total = run[run["unit"]], run[f"{run['unit']}s"]
+    far = "-" if done is None else str(done) if total is None else f"{done}/{total}"
+    metric = kinds.named_or_not(run["kind"]).metric
+    value = run[metric]
+    return far, "-" if value is None else measure(metric).form.format(value)
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,6 @@
 """TensorBoard's events of a run, in RUN/tensorboard: `tensorboard --logdir outputs` shows them.
 
-Events are written at once and in this thread. tensorboardX's own SummaryWriter hands them to a
+Events are written in this thread. tensorboardX's own SummaryWriter hands them to a
 second thread, and where that one meets a full disk the run would wait for it for ever.
 """
 
@@ -12,21 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from jfl.report.pages.view import of_events
 from jfl.report.words import missing
 
-TAGS = {
-    "train_loss": "train/loss",
-    "test_accuracy": "test/accuracy",
-    "test_accuracy_mean": "test/accuracy_mean",
-    "test_accuracy_worst10": "test/accuracy_worst10",
-    "test_nll": "test/nll",
-    "test_ece": "test/ece",
-    "valid_accuracy": "valid/accuracy",
-    "seconds": "cost/seconds",
-    "samples_per_second": "cost/samples_per_second",
-    "peak_rss_mb": "cost/peak_rss_mb",
-}
-"""What a record or its costs call it -> what TensorBoard calls it."""
+_FLUSH = 1.0  # seconds; what was not flushed is lost where a run is killed
 
 
 class Events:
@@ -35,18 +26,22 @@ class Events:
     A run goes on without events where they cannot be written, unless the disk is full.
     """
 
-    def __init__(self, folder: Path, done: int, note: Callable[[str], None]) -> None:
-        """Opens a file that tells TensorBoard to forget all rounds after `done`.
+    def __init__(
+        self, folder: Path, done: int, tags: Mapping[str, str], note: Callable[[str], None]
+    ) -> None:
+        """Opens a file that tells TensorBoard to forget all that came after `done`.
 
         Args:
             folder: of the run.
-            done: the round the run goes on from.
+            done: the round or step the run goes on from.
+            tags: what results and costs are called, where that is not `of_events`.
             note: is told once why there are no events.
 
         Raises:
             OSError: the disk is full.
         """
-        self._note = note
+        self._note, self._tags = note, tags
+        self._next = 0.0
         self._file: Any = None
         with self._lenient():
             self._proto, writer = _tensorboardx()
@@ -61,7 +56,7 @@ class Events:
             self._file.flush()
 
     def add(self, number: int, record: Mapping[str, Any]) -> None:
-        """Writes what is known of a round, to the disk.
+        """Writes what is known of a round or step; it reaches the disk within a second.
 
         Raises:
             OSError: the disk is full.
@@ -69,13 +64,26 @@ class Events:
         if self._file is None:
             return
         known = [
-            {"tag": tag, "simple_value": float(record[name])}
-            for name, tag in TAGS.items()
-            if not missing(record.get(name))
+            {"tag": tag, "simple_value": float(value)}
+            for name, value in record.items()
+            if (tag := of_events(name, self._tags)) and np.ndim(value) == 0 and not missing(value)
         ]
         with self._lenient():
             self._write(step=number, summary={"value": known})
+            if time.monotonic() >= self._next:
+                self.flush()
+
+    def flush(self) -> None:
+        """Lets what was written reach the disk.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        if self._file is None:
+            return
+        with self._lenient():
             self._file.flush()
+        self._next = time.monotonic() + _FLUSH
 
     def __enter__(self) -> "Events":
         return self

@@ -27,6 +27,7 @@ from jfl import tree
 from jfl.config import Section
 from jfl.errors import CheckpointError, JflError, SafetyError
 from jfl.runs import manifest
+from jfl.runs.manifest import UNIT
 from jfl.sources.chunks import Held
 
 NO_SPACE = os.strerror(errno.ENOSPC)
@@ -39,11 +40,11 @@ class Config(Section):
     """The `checkpoint` section."""
 
     every: int = Field(default=10, ge=1)
-    """Save after every so many rounds, and after the last."""
+    """Save after every so many rounds or steps, and after the last."""
     keep: int = Field(default=2, ge=1)
     """Keep the newest so many, and the best."""
-    best: Literal["valid_accuracy", "none"] = "valid_accuracy"
-    """Also keep the saved round that was best on the clients' validation samples."""
+    best: Literal["score", "none"] = "score"
+    """Also keep what was saved with the best score on validation data."""
 
 
 class Checkpoints:
@@ -84,14 +85,21 @@ class Checkpoints:
         """
         return manifest.read(self.folder / str(round_number))
 
-    def save(self, round_number: int, state: Any, about: dict[str, Any]) -> None:
+    def save(self, round_number: int, state: Any, about: dict[str, Any], unit: str = UNIT) -> None:
         """Starts writing a state of NumPy arrays; waits for the save before it.
+
+        Args:
+            round_number: which checkpoint.
+            state: nested dicts; with `clients` in `about` each slice can be read alone.
+            about: what the manifest says.
+            unit: what `round_number` counts.
 
         Raises:
             CheckpointError: the save before this one failed.
         """
         self.wait()
-        self._pending = self._worker.submit(self._write, round_number, state, about)
+        said = manifest.numbered(unit, round_number) | about
+        self._pending = self._worker.submit(self._write, round_number, state, said)
 
     def save_by_client(
         self,
@@ -112,7 +120,8 @@ class Checkpoints:
             CheckpointError: it failed; older checkpoints are untouched.
         """
         self.wait()
-        self._write(round_number, state, about, others)
+        said = manifest.numbered(manifest.UNIT, round_number) | about
+        self._write(round_number, state, said, others)
 
     def wait(self) -> None:
         """Waits for a save under way.
@@ -141,11 +150,13 @@ class Checkpoints:
                 raise OSError(errno.ENOSPC, NO_SPACE)  # before orbax half fills what is left
             _orbax().save(
                 (writing / ARRAYS).absolute(),
-                args=ocp.args.PyTreeSave(state, save_args=jax.tree.map(_by_client, state)),
+                args=ocp.args.PyTreeSave(
+                    state, save_args=jax.tree.map(_by_client, state) if "clients" in about else None
+                ),
             )
             if others is not None:
                 _append((writing / ARRAYS).absolute(), others, about["clients"])
-            manifest.write(writing, {"round": round_number, **about})
+            manifest.write(writing, about)
             shutil.rmtree(target, ignore_errors=True)  # damaged: the resume went on before it
             os.rename(writing, target)
         except Exception as error:
@@ -255,10 +266,10 @@ class Checkpoints:
             )
 
 
-def needed_bytes(state: Any, config: Config, rounds: int) -> int:
+def needed_bytes(state: Any, config: Config, rounds: int | None) -> int:
     """Returns how much disk the checkpoints of a run take at their most."""
     kept = config.keep + (config.best != "none") + 1
-    saves = -(-rounds // config.every)
+    saves = kept if rounds is None else -(-rounds // config.every)
     return int(tree.nbytes(state) * min(kept, saves) * _HEADROOM)
 
 

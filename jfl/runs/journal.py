@@ -1,110 +1,97 @@
-"""A run's folder and its records: what happened, keyed by round, and how long it took.
+"""The records of a run: what happened, keyed by round or step, and how long it took.
 
 `journal.jsonl` holds results only, so that the journal of a killed and resumed run is equal, byte
-for byte, to that of one that ran through. `timing.jsonl` holds what depends on the machine.
+for byte, to that of one that ran through. `timing.jsonl` holds what depends on the machine. The
+first key of a line is the unit it counts, and lines ascend: the newest are found from the end of a
+file, however long it is.
 """
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from jfl.errors import CheckpointError, UsageError
+from jfl.errors import CheckpointError
 from jfl.files import documents
-from jfl.files.documents import Document, write_text
+from jfl.files.documents import Document
 from jfl.files.strict_json import dumps
 from jfl.runs import manifest
+from jfl.runs.backwards import lines_backwards
 from jfl.sources import npy, zips
 
-LARGEST_INLINE = 10_000  # arrays with more elements go to arrays/<round>.npz
+LARGEST_INLINE = 10_000  # arrays with more elements go to arrays/<number>.npz
 COPY = "put back a copy of that file"
+JOURNAL, TIMING = "journal.jsonl", "timing.jsonl"
+_TAIL = 1 << 16  # bytes of the newest lines
 _UNREADABLE = (*zips.DAMAGED, TypeError, KeyError, OverflowError)
-
-
-def new_folder(out: Path, name: str) -> Path:
-    """Makes `out/name/<date>-<n>`, never an existing one, also when runs start together.
-
-    Raises:
-        UsageError: the folder cannot be made.
-    """
-    date = datetime.now(UTC).astimezone().strftime("%Y-%m-%d")
-    parent = out / name
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        for number in range(1, 1_000_000):
-            folder = parent / f"{date}-{number}"
-            try:
-                folder.mkdir()
-            except FileExistsError:
-                continue
-            return folder
-    except OSError as error:
-        raise UsageError(f"--out {out} cannot be written: {error.strerror or error}") from error
-    raise UsageError(f"{parent} holds a million runs of {date}; give another --out")
+_NUMBER = re.compile(rb'\{"[a-z_]+": (\d{1,18})[,}]')
+_MARK = re.compile(rb'\{"[a-z_]+": \d+, "replanned": "(?:[^"\\]|\\.)*"\}')
+"""A line that only says in which other way the run goes on is no result."""
+_ARRAYS = b'"arrays": ["'
 
 
 class Record(Document):
-    """A line of `journal.jsonl`: the results of a round."""
+    """A line: first the number of a round or step, then numbers and lists of them by name."""
 
-    round: int = Field(ge=0)
-    cohort: list[int] = Field(default=[])
-    rejected: list[int] = Field(default=[])
     arrays: list[str] = Field(default=[])
-    """Which results are in arrays/<round>.npz."""
+    """Which results are in arrays/<number>.npz."""
     replanned: str = ""
-    train_loss: float | None = None
-    valid_accuracy: float | None = None
-    test_accuracy: float | None = None
-    test_accuracy_mean: float | None = None
-    test_accuracy_worst10: float | None = None
-    test_nll: float | None = None
-    test_ece: float | None = None
-    test_f_ece: float | None = None
-    test_brier: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_one(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        number = next(iter(content.values()), None)
+        if type(number) is not int or number < 0:
+            first = next(iter(content), "")
+            raise ValueError(f"{first[:60]} should be the number of a round or step" if first else
+                             "is empty")  # fmt: skip
+        for name, value in content.items():
+            if isinstance(value, str | dict) and name not in cls.model_fields:
+                raise ValueError(f"{name[:60]} should be a number or a list of numbers")
+        return content
 
 
-class Costs(Document):
-    """A line of `timing.jsonl`: what a round cost."""
-
-    round: int = Field(ge=0)
-    seconds: float = 0.0
-    train_seconds: float = 0.0
-    samples: float = 0.0
-    peak_rss_mb: float = 0.0
+def at(record: Mapping[str, Any]) -> int:
+    """Returns which round, or other unit, a record is of."""
+    return next(iter(record.values()))
 
 
-FILES: dict[str, type[Document]] = {"journal.jsonl": Record, "timing.jsonl": Costs}
-_MARK = {"round", "replanned"}  # a line that says nothing else is no result
+def number_in(record: Mapping[str, Any], name: str) -> float | int | None:
+    """Returns a number of a record, None where it has none of that name."""
+    value = record.get(name)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 class Journal:
-    """The records of one run folder; lines are appended and flushed, one per round."""
+    """The records of one run folder; lines are appended and flushed, one per round or step."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, unit: str = manifest.UNIT) -> None:
+        """Opens the records of a run; `unit` is what those that are written count."""
+        self._folder, self._unit = folder, unit
         self._seen: Any = None  # the fingerprint of what is written, once that was asked for
 
-    def write(self, round_number: int, record: Mapping[str, Any]) -> None:
-        """Appends the results of a round; arrays become lists, nan becomes null."""
+    def write(self, number: int, record: Mapping[str, Any]) -> None:
+        """Appends the results of a step; arrays become lists, nan becomes null."""
         large = {k: v for k, v in record.items() if np.size(v) > LARGEST_INLINE}
         if large:
             (self._folder / "arrays").mkdir(exist_ok=True)
-            np.savez(self._arrays(round_number), **large)
+            np.savez(self._arrays(number), **large)
         small = {k: v for k, v in record.items() if k not in large}
         notes = {"arrays": sorted(large)} if large else {}
-        line = {"round": round_number, **small, **notes}
-        content = self._append("journal.jsonl", line)
+        content = self._append(JOURNAL, {self._unit: number, **small, **notes})
         if self._seen is not None:
-            self._add(self._seen, content, line)
+            self._add(self._seen, content)
 
-    def time(self, round_number: int, record: Mapping[str, Any]) -> None:
-        """Appends what a round cost: seconds, bytes, memory."""
-        self._append("timing.jsonl", {"round": round_number, **record})
+    def time(self, number: int, record: Mapping[str, Any]) -> None:
+        """Appends what a step cost: seconds, bytes, memory."""
+        self._append(TIMING, {self._unit: number, **record})
 
     def _append(self, name: str, record: Mapping[str, Any]) -> bytes:
         line = dumps(record).encode()
@@ -112,73 +99,139 @@ class Journal:
             file.write(line + b"\n")
         return line
 
-    def cut(self, round_number: int) -> None:
-        """Drops everything after a round, and a torn last line."""
-        for name in FILES:
-            kept = [line for line, r in self._lines(name) if r["round"] <= round_number]
-            write_text(self._folder / name, "".join(f"{line.decode()}\n" for line in kept))
+    def cut(self, number: int) -> None:
+        """Drops everything after a round or step, and a torn last line."""
+        for name in (JOURNAL, TIMING):
+            path = self._folder / name
+            if not path.is_file():
+                continue
+            size, kept, whole = path.stat().st_size, 0, True
+            for start, line in lines_backwards(path):
+                end = start + len(line)
+                if line and self._number(name, start, line, torn=end == size, most=number):
+                    kept, whole = end, end < size
+                    break
+            with path.open("r+b") as file:
+                file.truncate(min(kept + whole, size) if kept else 0)
+                if not whole:
+                    file.seek(0, os.SEEK_END)
+                    file.write(b"\n")
         for path in self._folder.glob("arrays/*.npz"):
-            if path.stem.isdecimal() and int(path.stem) > round_number:
+            if path.stem.isdecimal() and int(path.stem) > number:
                 path.unlink()
         self._seen = None
 
+    def _number(self, name: str, start: int, line: bytes, *, torn: bool, most: int) -> bool:
+        """Tells whether a line is of `most` or before; a torn one is of nothing."""
+        try:
+            return _numbered(line) <= most
+        except ValueError as error:
+            if torn:
+                return False
+            with (self._folder / name).open("rb") as file:
+                place = file.read(start).count(b"\n") + 1
+            raise self._damaged(name, place, error) from error
+
     def records(self) -> list[dict[str, Any]]:
-        """Returns the records of all rounds.
+        """Returns the records of all rounds or steps.
 
         Raises:
             CheckpointError: a line is damaged; the last one may be torn by a kill.
         """
-        return [record for _, record in self._lines("journal.jsonl")]
+        return list(self._lines(JOURNAL))
 
     def timing(self) -> list[dict[str, Any]]:
-        """Returns the costs of all rounds.
+        """Returns the costs of all rounds or steps.
 
         Raises:
             CheckpointError: as of `records`.
         """
-        return [record for _, record in self._lines("timing.jsonl")]
+        return list(self._lines(TIMING))
+
+    def tail(self, name: str = JOURNAL) -> list[dict[str, Any]]:
+        """Returns the newest records, or with `TIMING` costs: all where there are few.
+
+        Raises:
+            CheckpointError: as of `records`.
+        """
+        path = self._folder / name
+        if not path.is_file() or path.stat().st_size <= _TAIL:
+            return list(self._lines(name))
+        found, room = [], _TAIL
+        for _, line in lines_backwards(path):
+            record = _sound(line)
+            found += [] if record is None else [record]
+            room -= len(line)
+            if room <= 0 and found:
+                break
+        return found[::-1]
+
+    def newest(self, name: str) -> dict[str, Any]:
+        """Returns the newest record that holds a result of a name, or an empty one."""
+        path, key = self._folder / JOURNAL, f'"{name}"'.encode()
+        for _, line in lines_backwards(path) if path.is_file() else ():
+            record = _sound(line) if key in line else None
+            if record and name in record:
+                return record
+        return {}
+
+    def last(self) -> int:
+        """Returns the last round or step, 0 before there is one."""
+        path = self._folder / JOURNAL
+        for _, line in lines_backwards(path) if path.is_file() else ():
+            record = _sound(line)
+            if record is not None:
+                return at(record)
+        return 0
 
     def settle(self) -> str:
         """Makes the results so far outlive a loss of power, and returns their fingerprint."""
-        path = self._folder / "journal.jsonl"
+        path = self._folder / JOURNAL
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         if self._seen is None:
-            self._seen = hashlib.sha256()
-            for line, record in self._lines("journal.jsonl"):
-                self._add(self._seen, line, record)
+            self._seen = self._fingerprint(2**63)
         return self._seen.hexdigest()
 
-    def fingerprints(self) -> dict[int, str]:
-        """Returns what `settle` said after each round, and before the first one.
+    def fingerprint(self, number: int) -> str:
+        """Returns what `settle` said after a round or step.
 
         Raises:
-            CheckpointError: a line is damaged, or of an earlier round than the one before it.
+            CheckpointError: a line is damaged, or of an earlier one than the line before it.
         """
+        return self._fingerprint(number).hexdigest()
+
+    def _fingerprint(self, number: int) -> Any:
         seen, last = hashlib.sha256(), -1
-        found = {last: seen.hexdigest()}
-        for line, record in self._lines("journal.jsonl"):
-            if record["round"] < last:
+        for place, line in self._raw(JOURNAL):
+            try:
+                found = _numbered(line)
+            except ValueError as error:
+                if not self._ends(JOURNAL, line):
+                    raise self._damaged(JOURNAL, place, error) from error
+                break
+            if found < last:
                 raise CheckpointError(
-                    f"{self._folder / 'journal.jsonl'} has round {record['round']} after round "
+                    f"{self._folder / JOURNAL} has {self._unit} {found} after {self._unit} "
                     f"{last}; {COPY}"
                 )
-            last = record["round"]
-            self._add(seen, line, record)
-            found[last] = seen.hexdigest()
-        return found
+            if found > number:
+                break
+            last = found
+            self._add(seen, line)
+        return seen
 
-    def _add(self, seen: Any, line: bytes, record: Mapping[str, Any]) -> None:
-        if record.keys() == _MARK:  # it may come when the round is saved already
+    def _add(self, seen: Any, line: bytes) -> None:
+        if _MARK.fullmatch(line):  # it may come when the round is saved already
             return
         seen.update(line + b"\n")
-        if record.get("arrays"):
-            path = self._arrays(record["round"])
+        if _ARRAYS in line and (record := _sound(line)) and record.get("arrays"):
+            path = self._arrays(at(record))
             seen.update(manifest.sha256(path).encode() if path.is_file() else b"absent")
 
-    def _arrays(self, round_number: int) -> Path:
-        return self._folder / "arrays" / f"{round_number}.npz"
+    def _arrays(self, number: int) -> Path:
+        return self._folder / "arrays" / f"{number}.npz"
 
     def array(self, record: Mapping[str, Any], name: str) -> np.ndarray | None:
         """Returns an array of floats of a record, from its line or its file; None if unreadable."""
@@ -186,32 +239,64 @@ class Journal:
             if name in record:
                 return np.array(record[name], float)
             if name in record.get("arrays", []):
-                path = self._arrays(record["round"])
-                return np.array(npy.arrays(path, [name])[0][name], float)
+                return np.array(npy.arrays(self._arrays(at(record)), [name])[0][name], float)
         except _UNREADABLE:
             return None
         return None
 
-    def _lines(self, name: str) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    def _raw(self, name: str) -> Iterator[tuple[int, bytes]]:
+        """Yields the lines of a file with their numbers, from 1; empty ones are left out."""
         path = self._folder / name
         if not path.is_file():
             return
         try:
-            lines = path.read_bytes().split(b"\n")
+            with path.open("rb") as file:
+                for place, line in enumerate(file, 1):
+                    if line.strip(b"\n"):
+                        yield place, line.removesuffix(b"\n")
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read ({error.strerror}); {COPY}") from error
-        for number, line in enumerate(lines, 1):
-            if not line:
-                continue
+
+    def _lines(self, name: str) -> Iterator[dict[str, Any]]:
+        for place, line in self._raw(name):
             try:
-                record = documents.parse(documents.decoded(line), FILES[name])
+                record = documents.parse(documents.decoded(line), Record)
             except ValueError as error:
-                if number == len(lines) and (number > 1 or _torn(line)):
+                if self._ends(name, line) and (place > 1 or _torn(line)):
                     return  # it has no end: a kill came while it was written
-                raise CheckpointError(
-                    f"{path} is damaged in line {number}: {error}; {COPY}"
-                ) from error
-            yield line, record
+                raise self._damaged(name, place, error) from error
+            yield record
+
+    def _ends(self, name: str, line: bytes) -> bool:
+        """Tells whether a file ends with a line that itself has no end."""
+        with (self._folder / name).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - len(line), 0))
+            return file.read() == line
+
+    def _damaged(self, name: str, place: int, error: ValueError) -> CheckpointError:
+        path = self._folder / name
+        return CheckpointError(f"{path} is damaged in line {place}: {error}; {COPY}")
+
+
+def _numbered(line: bytes) -> int:
+    """Returns which round or step a line is of, without reading all of it where jfl wrote it.
+
+    Raises:
+        ValueError: it is no record.
+    """
+    found = _NUMBER.match(line)
+    if found and line.endswith(b"}"):
+        return int(found[1])
+    return at(documents.parse(documents.decoded(line), Record))
+
+
+def _sound(line: bytes) -> dict[str, Any] | None:
+    """Returns what a line holds, None where it is no record."""
+    try:
+        return documents.parse(documents.decoded(line), Record)
+    except ValueError:
+        return None
 
 
 def _torn(line: bytes) -> bool:

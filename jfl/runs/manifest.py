@@ -13,6 +13,8 @@ from jfl.files.documents import Document, write_text
 from jfl.files.strict_json import plain
 
 NAME = "manifest.json"
+UNIT = "round"
+"""What those count that do not say what they count."""
 _OWN = "sha256"
 _COPY = "put back a copy of that folder"
 NO_BEST = (
@@ -28,6 +30,7 @@ class About(Document, allow_inf_nan=True):
     """
 
     files: dict[str, str]
+    unit: str = UNIT
     round: int = 0
     score: float | None = None
     clients: int | None = None
@@ -60,6 +63,17 @@ def read(folder: Path) -> dict[str, Any]:
         if expected != _fingerprint(content) or not whole:
             raise CheckpointError(f"{path} has changed since it was written; {_COPY}")
     return content
+
+
+def numbered(unit: str, number: int) -> dict[str, Any]:
+    """Returns how a manifest says which round, or other unit, it is of."""
+    return {unit: number} if unit == UNIT else {"unit": unit, unit: number}
+
+
+def number(content: Mapping[str, Any]) -> int | None:
+    """Returns which round, or other unit, a manifest says it is of."""
+    found = content.get(content.get("unit", UNIT))
+    return found if isinstance(found, int) else None
 
 
 def score(content: Mapping[str, Any]) -> float | None:
@@ -95,9 +109,9 @@ def problems(folder: Path) -> list[str]:
         elif not same(folder / name, expected):
             wrong.append(f"{name} has changed")
     wrong += [f"{name} was added" for name in here if name not in known]
-    said = content.get("round")
+    said = number(content)
     if said is not None and folder.name.isdecimal() and int(folder.name) != said:
-        wrong.append(f"it says it is round {said}")
+        wrong.append(f"it says it is {content.get('unit', UNIT)} {said}")
     return wrong
 
 

@@ -10,9 +10,8 @@ import numpy as np
 
 from jfl.errors import JflError, UsageError
 from jfl.files import documents
-from jfl.report.summary import last_evaluation, rounds_done
-from jfl.runs import small_files
-from jfl.runs.journal import Journal
+from jfl.runs import kinds, small_files, summary
+from jfl.runs.journal import TIMING, Journal, number_in
 from jfl.runs.lock import holder, send
 
 POLL = 0.2  # seconds between looks
@@ -49,36 +48,41 @@ def runs_in(places: Iterable[str]) -> list[Path]:
 
 
 def describe(run: Path) -> dict[str, Any]:
-    """Returns state, algorithm, round, accuracy, time left, pid and memory of a run.
+    """Returns state, how far it is, its main metric, time left, pid and memory of a run.
 
     Raises:
         UsageError: the folder is not a run, or its config is damaged.
         CheckpointError: another of its files is damaged.
     """
     config = small_files.settings(run)
+    kind = kinds.of(config, run / small_files.CONFIG)
     pid, status = holder(run), small_files.status(run)
-    known = {
-        "algorithm": config["algorithm"]["name"],
-        "data": config["data"]["name"],
-        "embedded": config["data"].get("embedded", False),
-        "rounds": config["rounds"],
+    journal = Journal(run)
+    records, timing = journal.tail(), journal.tail(TIMING)
+    done, asked = summary.done(records, status, kind.unit), config.get(kind.total)
+    # a config may have been made to ask for fewer
+    total = None if asked is None else max(asked, done)
+    # the first one compiles
+    seconds = [row["seconds"] for row in timing[1:] or timing if number_in(row, "seconds")]
+    left = (
+        float(np.median(seconds)) * (total - done)
+        if seconds and pid and total is not None
+        else None
+    )
+    memory = [value for row in timing if (value := number_in(row, "peak_rss_mb")) is not None]
+    return {
+        **kind.said("described", lambda _: {})(config),
+        "kind": kind.name,
+        "unit": kind.unit,
         "state": _state(status.get("state", "starting"), held=pid is not None),
         "error": status.get("error"),
-    }
-    journal = Journal(run)
-    records, timing = journal.records(), journal.timing()
-    done = rounds_done(records, status)
-    known["rounds"] = max(known["rounds"], done)  # a config may have been made to ask for fewer
-    # the first round compiles
-    seconds = [row["seconds"] for row in timing[1:] or timing if "seconds" in row]
-    left = float(np.median(seconds)) * (known["rounds"] - done) if seconds and pid else None
-    return known | {
         "run": str(run),
-        "round": done,
-        "test_accuracy": last_evaluation(records).get("test_accuracy"),
+        kind.unit: done,
+        kind.total: total,
+        kind.metric: number_in(journal.newest(kind.metric), kind.metric),
         "seconds_left": None if left is None else round(left, 1),
         "pid": pid or None,
-        "peak_rss_mb": max((row.get("peak_rss_mb", 0.0) for row in timing), default=None),
+        "peak_rss_mb": max(memory, default=None),
     }
 
 
@@ -95,11 +99,13 @@ def _described(run: Path) -> dict[str, Any]:
 
 
 def closed(run: Path) -> bool:
-    """Tells whether a run did all that follows its last round: result, report, last words."""
+    """Tells whether a run did all that follows its last step: result, report, last words."""
+    kind = kinds.of(small_files.config(run))
     result = documents.sound(run / "result.json", small_files.Result)
     status = documents.sound(run / "status.json", small_files.Status)
-    done = status.get("state") == "finished" and status.get("round") == result.get("rounds")
-    return bool(result) and done and (run / "report.md").is_file()
+    count = small_files.counted(result, kind.total)
+    alike = count is not None and small_files.counted(status, kind.unit) == count
+    return alike and status.get("state") == "finished" and (run / "report.md").is_file()
 
 
 def _state(said: str, *, held: bool) -> str:

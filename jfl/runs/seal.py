@@ -1,16 +1,16 @@
 """The seal of a run: what decides its results is as jfl wrote it, or it is refused.
 
-`manifest.json` of the run names it and holds the SHA-256 of its config, plan, partition and
-environment. The manifest of a checkpoint says of which run and round it is, and the fingerprint of
-the journal up to there. `heads.json` names its checkpoint, and the manifests of the members of
-heads name that `heads.json`. So each part is tied to the others, and none to where the folder lies.
+`manifest.json` of the run names it and holds the SHA-256 of its config, of its environment and of
+what else its job made it of. The manifest of a checkpoint says of which run and round it is, and
+the fingerprint of the journal up to there. So each part is tied to the others, and none to where
+the folder lies.
 
 Runs of an older jfl have no seal; they are sealed when they are resumed.
 """
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,15 @@ from pydantic import Field
 
 from jfl.errors import CheckpointError
 from jfl.files import documents
-from jfl.files.documents import Document, write_text
-from jfl.runs import manifest, small_files
+from jfl.files.documents import write_text
+from jfl.runs import kinds, manifest, small_files
 from jfl.runs.journal import Journal
 from jfl.runs.manifest import NAME
 
 CONFIG = "config.yaml"
-FILES = (CONFIG, "plan.json", "partition.json", "environment.json")
-HEADS = "heads.json"
+ENVIRONMENT = "environment.json"
+_BEFORE = (CONFIG, "plan.json", "partition.json", ENVIRONMENT)
+"""What runs were made of that have no seal."""
 _COPY = "put back a copy of it, or start a new run"
 
 
@@ -40,25 +41,15 @@ class Seal(manifest.About):
     """By round, the manifests of checkpoints that an older jfl wrote."""
 
 
-class Trained(Document):
-    """What is asked of the settings of heads."""
+def begin(run: Path, config: str, names: Iterable[str]) -> None:
+    """Seals a run that is complete but for its config, the text of which comes next.
 
-    scope: str = "local"
-    global_epoch: int = Field(default=0, ge=0)
-
-
-class Headed(Document):
-    """What is asked of `heads.json` here."""
-
-    sealed: bool = False
-    clients: int
-    block: int = Field(ge=1)
-    settings: Trained
-
-
-def begin(run: Path, config: str) -> None:
-    """Seals a run that is complete but for its config, the text of which comes next."""
-    hashes = {name: manifest.sha256(run / name) for name in FILES if name != CONFIG}
+    Args:
+        run: its folder.
+        config: that text.
+        names: the other files that decide its results.
+    """
+    hashes = {name: manifest.sha256(run / name) for name in names}
     _save(run, {"of": secrets.token_hex(16), "files": {CONFIG: _sha256(config)} | hashes})
 
 
@@ -67,7 +58,7 @@ def adopt(run: Path) -> None:
     if (run / NAME).is_file():
         return
     checkpoints = {str(n): manifest.sha256(_checkpoint(run, n) / NAME) for n in rounds(run)}
-    hashes = {name: manifest.sha256(run / name) for name in FILES if (run / name).is_file()}
+    hashes = {name: manifest.sha256(run / name) for name in _BEFORE if (run / name).is_file()}
     _save(run, {"of": secrets.token_hex(16), "files": hashes, "older": checkpoints})
 
 
@@ -109,7 +100,7 @@ def read(run: Path) -> dict[str, Any] | None:
 
 def rounds(run: Path) -> list[int]:
     """Returns the rounds that have a complete checkpoint, ascending."""
-    return _numbered(run / "checkpoints")
+    return numbered(run / "checkpoints")
 
 
 def check(run: Path, number: int | None = None, *, without: tuple[str, ...] = ()) -> None:
@@ -128,10 +119,12 @@ def check(run: Path, number: int | None = None, *, without: tuple[str, ...] = ()
             what = "has changed since jfl wrote it" if (run / name).is_file() else "is missing"
             raise CheckpointError(f"{run / name} {what}; {_COPY}")
     if read(run) is not None:
-        last, rounds_asked = max(Journal(run).fingerprints()), small_files.settings(run)["rounds"]
-        if last > rounds_asked:
+        content = small_files.settings(run)
+        kind = kinds.of(content)
+        last, asked = Journal(run).last(), content.get(kind.total)
+        if asked is not None and last > asked:
             raise CheckpointError(
-                f"{run / 'journal.jsonl'} has a round {last}, but the run has {rounds_asked}; "
+                f"{run / 'journal.jsonl'} has a {kind.unit} {last}, but the run has {asked}; "
                 f"{_COPY}"
             )
     if number is not None:
@@ -158,48 +151,13 @@ def problems(run: Path, number: int) -> list[str]:
         return []
     if of != own["of"]:
         return ["it is of another run"]
-    if content.get("journal") != _journal(run, number):
+    if content.get("journal") != Journal(run).fingerprint(number):
         return ["journal.jsonl has changed since it was saved"]
     return []
 
 
-def heads_problems(place: Path, *, finished: bool) -> list[str]:
-    """Returns what is wrong with heads, given their folder; all must be there if finished."""
-    try:
-        about = documents.read(place / HEADS, Headed, "")
-    except CheckpointError as error:
-        return [str(error)]
-    numbers = _numbered(place / "members")
-    wrong = [
-        f"members {number}: {what}"
-        for number in numbers
-        for what in member_problems(place, number)[:1]
-    ]
-    if not finished:
-        return wrong
-    settings = Trained.model_validate(about["settings"])
-    if settings.scope == "federated":
-        expected = range(settings.global_epoch + 1)
-    else:
-        expected = range(-(-about["clients"] // about["block"]))
-    wrong += [f"members {n} are missing" for n in expected if n not in numbers]
-    return wrong + [f"members {n} were added" for n in numbers if n not in expected]
-
-
-def member_problems(place: Path, number: int) -> list[str]:
-    """Returns what is wrong with one folder of members of the heads in a folder."""
-    folder = place / "members" / str(number)
-    wrong = manifest.problems(folder)
-    if not wrong:
-        sealed = documents.sound(place / HEADS, Headed).get("sealed", False)
-        of = manifest.read(folder).get("of")
-        if of != (manifest.sha256(place / HEADS) if sealed else None):
-            return [f"they are of other heads than {HEADS} says"]
-    return wrong
-
-
 def everything(run: Path) -> None:
-    """Refuses a run of which anything is not as jfl wrote it: all checkpoints, all heads.
+    """Refuses a run of which anything is not as jfl wrote it: itself, all checkpoints.
 
     Raises:
         CheckpointError: names the first thing that has changed.
@@ -207,22 +165,6 @@ def everything(run: Path) -> None:
     check(run)
     for number in reversed(rounds(run)):
         check(run, number)
-    for place in sorted((run / "heads").glob(f"*/{HEADS}")):
-        finished = (place.parent / "result.json").is_file()
-        check_heads(place.parent, finished=finished)
-
-
-def check_heads(place: Path, *, finished: bool) -> None:
-    """Refuses heads that are not as jfl wrote them.
-
-    Raises:
-        CheckpointError: names the first thing that has changed.
-    """
-    found = heads_problems(place, finished=finished)
-    if found:
-        raise CheckpointError(
-            f"the heads {place} are damaged: {found[0]}; call the jfl heads that made them again"
-        )
 
 
 def _changed(run: Path) -> list[str]:
@@ -241,17 +183,12 @@ def _changed(run: Path) -> list[str]:
             return wrong
 
 
-def _journal(run: Path, number: int) -> str:
-    """Returns the fingerprint of the results up to a round."""
-    known = Journal(run).fingerprints()
-    return known[max(done for done in known if done <= number)]
-
-
 def _save(run: Path, content: Mapping[str, Any]) -> None:
     manifest.save(run, {"pending": {}, "older": {}} | dict(content))
 
 
-def _numbered(place: Path) -> list[int]:
+def numbered(place: Path) -> list[int]:
+    """Returns the numbers of the complete checkpoints below a folder, ascending."""
     found = place.iterdir() if place.is_dir() else ()
     complete = (p.name for p in found if p.name.isdecimal() and (p / NAME).is_file())
     return sorted(map(int, complete))

@@ -9,6 +9,7 @@ from jfl.config import parse_yaml
 from jfl.errors import UsageError
 from jfl.files import documents
 from jfl.files.documents import Document
+from jfl.runs import kinds
 
 CONFIG = "config.yaml"
 _RESUME = "jfl train --resume {run} makes it anew"
@@ -17,35 +18,26 @@ _EVAL = "remove it, and measure again with jfl eval {run}"
 _HEADS = "call the jfl heads that made them again"
 
 
-class Named(Document):
-    """A section of the config that names a plugin."""
-
-    name: str
-
-
-class Data(Named):
-    """The section `data` of the config."""
-
-    embedded: bool = False
-
-
 class Settings(Document):
-    """What every config of a run holds."""
+    """What every config of a run holds; each kind of job asks for more."""
 
+    kind: str = ""
     seed: int = Field(ge=0, lt=2**31)
-    rounds: int = Field(ge=0, lt=2**31)
-    clients: int = Field(ge=0, lt=2**31)
-    data: Data
-    algorithm: Named
 
 
 class Status(Document):
-    """`status.json`: what a run said last."""
+    """`status.json`: what a run said last, and how many rounds or steps were done."""
 
     state: str
-    round: int = Field(default=0, ge=0)
-    rounds: int | None = None
     error: str | None = None
+
+    @model_validator(mode="after")
+    def _counts(self) -> "Status":
+        for name, value in (self.model_extra or {}).items():
+            known = value is None or type(value) in (int, float)
+            if not known or (isinstance(value, int) and value < 0):
+                raise ValueError(f"{name[:60]} should be a number, not below 0")
+        return self
 
 
 class Metrics(Document):
@@ -61,9 +53,8 @@ class Metrics(Document):
 
 
 class Result(Metrics):
-    """`result.json`: what a run came to."""
+    """`result.json`: what a run came to, and after how many rounds or steps."""
 
-    rounds: int = Field(ge=0)
     params_sha256: str | None = None
     seconds: float | None = None
     compile_seconds: float = 0.0
@@ -166,6 +157,12 @@ def status(run: Path) -> dict[str, Any]:
     return documents.read_if_there(run / "status.json", Status, _RESUME.format(run=run))
 
 
+def counted(content: dict[str, Any], key: str) -> int | None:
+    """Returns how many rounds or steps a file says, by its key; None where it says none."""
+    value = content.get(key)
+    return value if type(value) is int else None
+
+
 def result(run: Path) -> dict[str, Any]:
     """Returns what a run came to; nothing where it is not finished."""
     return documents.read_if_there(run / "result.json", Result, _RESUME.format(run=run))
@@ -189,7 +186,7 @@ def settings(run: Path) -> dict[str, Any]:
     """
     content = config(run)
     try:
-        return documents.checked(content, Settings)
+        return documents.checked(content, kinds.of(content).form or Settings)
     except ValueError as error:
         raise UsageError(
             f"{run} is not a run folder: its {CONFIG} is not one that `jfl train` wrote "

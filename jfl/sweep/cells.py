@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from jfl.errors import JflError, UsageError
-from jfl.federated import experiment as experiments
-from jfl.federated import out_of_distribution
-from jfl.federated.experiment import Experiment
-from jfl.sweep.config import Asked
+from jfl.runs import settings
+from jfl.runs.job import Config
+from jfl.sweep.config import Asked, following
 
 _LONGEST = 120  # characters; file systems allow 255 bytes
 
@@ -46,33 +45,32 @@ def cells(asked: Asked) -> list[Cell]:
     return [Cell(_name(settings), settings) for settings in combined]
 
 
-def check(asked: Asked, chosen: Iterable[Cell]) -> dict[str, Experiment]:
-    """Returns the checked experiment of every cell, by its name.
+def check(asked: Asked, chosen: Iterable[Cell]) -> dict[str, Config]:
+    """Returns the checked settings of every cell, by its name.
 
     Raises:
         UsageError: the first thing wrong, and in which cell.
     """
-    found = {}
+    found, after = {}, following(asked.kind)
     for cell in chosen:
         try:
-            experiment = _experiment(asked, cell)
-            if asked.sweep.ood:
-                data = experiment.data
-                out_of_distribution.check(asked.sweep.ood, "digits" if data.embedded else data.name)
+            run = _settings(asked, cell)
+            if after is not None:
+                after.check(asked.follows, run)
         except JflError as error:
             raise UsageError(f"the cell {cell.name} cannot run: {error}") from error
-        found[cell.name] = experiment
+        found[cell.name] = run
     return found
 
 
-def _experiment(asked: Asked, cell: Cell) -> Experiment:
+def _settings(asked: Asked, cell: Cell) -> Config:
     own: list[dict[str, Any]] = [{"name": cell.name}]
     for key, value in cell.settings.items():
         nested: Any = value
         for part in reversed(key.split(".")):
             nested = {part: nested}
         own.append(nested)
-    return experiments.assemble(asked.base, experiments.layered(own))
+    return asked.kind.assemble(asked.base, settings.layered(own))
 
 
 def _name(settings: Mapping[str, Any]) -> str:

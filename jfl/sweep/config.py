@@ -10,22 +10,11 @@ from pydantic import Field, field_validator
 from jfl import config, plugins
 from jfl.config import Section
 from jfl.errors import UsageError
-from jfl.federated import experiment as experiments
-from jfl.federated import out_of_distribution
-from jfl.federated.experiment import NAME, Experiment, Named
-from jfl.report.evaluations import BASE, SCALED
+from jfl.runs import kinds, settings
+from jfl.runs.job import Named
+from jfl.runs.kinds import Kind
 
 _SEARCH = "search."
-
-
-class Heads(Section):
-    """One entry of `heads`: the options of `jfl heads`, and the settings of its method."""
-
-    method: str
-    name: str = Field(pattern=NAME)
-    """What the heads are called; none = as the method."""
-    settings: dict[str, Any]
-    """Those given, as the method understands them."""
 
 
 class Sweep(Section):
@@ -35,10 +24,6 @@ class Sweep(Section):
     """Runs of each combination, with seed, seed + 1, ..."""
     search: dict[str, list[Any]] = Field(default={})
     """A grid: names of settings, with dots, and the values of each."""
-    heads: tuple[dict[str, Any], ...] = ()
-    """Heads to train on each finished run: method, name, and settings of the method."""
-    ood: str | None = None
-    """Samples out of distribution to measure with: noise, unseen or a data set."""
 
     @field_validator("search", mode="before")
     @classmethod
@@ -56,19 +41,31 @@ class Sweep(Section):
 
 @dataclass(frozen=True)
 class Asked:
-    """A sweep, and the settings of its experiment: neither checked nor interpolated yet.
+    """A sweep, and the settings of its runs: neither checked nor interpolated yet.
 
     Only the name of those is: it names the sweep's folder.
     """
 
     sweep: Sweep
-    heads: tuple[Heads, ...]
+    kind: Kind
+    follows: Section
+    """What follows a finished run, as its kind of job understands it."""
     base: dict[str, Any]
 
     @property
     def name(self) -> str:
-        """What the sweep is called, as an experiment is."""
+        """What the sweep is called, as a run is."""
         return str(self.base.get("name", Named.model_fields["name"].default))
+
+
+class Nothing(Section):
+    """What follows the runs of a job that nothing follows."""
+
+
+def following(kind: Kind) -> Any:
+    """Returns the module that knows what may follow the runs of a kind; None: nothing does."""
+    own = kind.said("following", None)
+    return own() if own else None
 
 
 def load(names: Sequence[str], overrides: Iterable[str] = ()) -> Asked:
@@ -77,11 +74,12 @@ def load(names: Sequence[str], overrides: Iterable[str] = ()) -> Asked:
     A change to the grid is one word, `search.partition.alpha=[0.1,0.5]`.
 
     Raises:
-        UsageError: no such file, an unknown key, a grid or heads that cannot be.
+        UsageError: no such file, an unknown key, a grid or something to follow that cannot be.
     """
     overrides = list(overrides)
-    given = experiments.read(names)
-    changes = experiments.changes(word for word in overrides if not word.startswith(_SEARCH))
+    changes = settings.changes(word for word in overrides if not word.startswith(_SEARCH))
+    kind = kinds.named(str((settings.read(names) | changes).get("kind", kinds.FIRST)))
+    given = kind.read(names)
     search = {
         key: value
         for word in overrides
@@ -90,40 +88,28 @@ def load(names: Sequence[str], overrides: Iterable[str] = ()) -> Asked:
     }
     if search:
         changes = config.merge(changes, {"search": search})
-    content = experiments.layered([given, changes], own_clients=True)
+    content = kind.layered([given, changes])
     if isinstance(given.get("embedded"), dict):
         # changes win over the stand-in, also where they are read back from one file
-        only = {key: value for key, value in changes.items() if key in Experiment.model_fields}
-        content["embedded"] = experiments.layered([given["embedded"], only])
+        only = {key: value for key, value in changes.items() if key in kind.schema.model_fields}
+        content["embedded"] = settings.layered([given["embedded"], only])
+    after = following(kind)
+    follows = Nothing if after is None else after.Following
     own = {key: content.pop(key) for key in list(content) if key in Sweep.model_fields}
-    known = [*Sweep.model_fields, *Experiment.model_fields, "embedded"]
+    then = {key: content.pop(key) for key in list(content) if key in follows.model_fields}
+    ours = [*Sweep.model_fields, *follows.model_fields]
+    known = [*ours, *kind.schema.model_fields, *kind.said("MORE", ())]
     for key in content:
         if key not in known:
             near = plugins.nearest(key, known)
             raise UsageError(f"config: {key} is not a setting{near}; there are: {', '.join(known)}")
     config.check(Named, {key: content[key] for key in content if key in Named.model_fields})
-    sweep = config.check(Sweep, config.resolve(own))
-    if sweep.ood:
-        out_of_distribution.check(sweep.ood, "")
-    return Asked(sweep, _heads(sweep), content)
-
-
-def _heads(sweep: Sweep) -> tuple[Heads, ...]:
-    found: dict[str, Heads] = {}
-    for entry in sweep.heads:
-        method = entry.get("method")
-        if not isinstance(method, str):
-            known = ", ".join(plugins.names("heads"))
-            raise UsageError(f"config: heads: an entry has no method; there are: {known}")
-        given = {key: value for key, value in entry.items() if key != "name"}
-        checked = config.check(plugins.load("heads", method).Config, given, prefix="heads.")
-        settings = checked.model_dump(mode="json", include=given.keys() - {"method"})
-        content = {"method": method, "name": entry.get("name", method), "settings": settings}
-        heads = config.check(Heads, content, prefix="heads.")
-        if heads.name in (BASE, SCALED, *found):
-            raise UsageError(f"config: heads: the name {heads.name} is taken; give another name")
-        found[heads.name] = heads
-    return tuple(found.values())
+    resolved = config.resolve(own | then)
+    sweep = config.check(Sweep, {key: resolved[key] for key in own})
+    wanted = config.check(follows, {key: resolved[key] for key in then})
+    if after is not None:
+        after.check(wanted)
+    return Asked(sweep, kind, wanted, content)
 
 
 def _searched(word: str) -> dict[str, Any]:
@@ -137,18 +123,20 @@ def _searched(word: str) -> dict[str, Any]:
 
 def dump(asked: Asked) -> str:
     """Returns a sweep as one yaml, from which `load` makes the same sweep."""
-    return config.text(asked.sweep.model_dump(mode="json") | asked.base)
+    own = asked.sweep.model_dump(mode="json") | asked.follows.model_dump(mode="json")
+    return config.text(own | asked.base)
 
 
 def require_same(path: Path, old: Asked, new: Asked) -> None:
     """Refuses a change to a sweep that would leave its finished cells wrong.
 
     Raises:
-        UsageError: other than repeats, values of the grid, more heads and ood.
+        UsageError: other than repeats, values of the grid, and more that follows.
     """
     before, after = _fixed(old), _fixed(new)
-    heads = {key for key in before.keys() ^ after.keys() if key.startswith("heads.")}
-    for key in sorted((before.keys() | after.keys()) - heads):
+    apart = before.keys() ^ after.keys()
+    free = apart & (_follows(old).keys() | _follows(new).keys())
+    for key in sorted((before.keys() | after.keys()) - free):
         if not key.startswith("data.cache") and before.get(key) != after.get(key):
             raise UsageError(
                 f"{path} holds another sweep: {key} is {before.get(key)} there, "
@@ -158,7 +146,11 @@ def require_same(path: Path, old: Asked, new: Asked) -> None:
 
 
 def _fixed(asked: Asked) -> dict[str, Any]:
-    heads = {f"heads.{heads.name}": [heads.method, heads.settings] for heads in asked.heads}
     # through yaml and back, as what it is compared with has been
     read = config.parse_yaml(config.text(asked.base), "sweep")
-    return {"search": sorted(asked.sweep.search), **heads, **config.flat(read)}
+    return {"search": sorted(asked.sweep.search), **_follows(asked), **config.flat(read)}
+
+
+def _follows(asked: Asked) -> dict[str, Any]:
+    after = following(asked.kind)
+    return {} if after is None else after.fixed(asked.follows)

@@ -7,20 +7,19 @@ is done that could be wrong.
 import re
 import shutil
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jfl.errors import CheckpointError, JflError, UsageError
-from jfl.federated import out_of_distribution
 from jfl.files import documents
 from jfl.files.documents import tidy, write_text
 from jfl.files.strict_json import dumps
-from jfl.report import evaluations, summary
-from jfl.runs import overview, seal, small_files
+from jfl.runs import overview, small_files, summary
+from jfl.runs.kinds import Kind
 from jfl.runs.lock import holder, send
 from jfl.sweep.cells import Cell
-from jfl.sweep.config import Asked, Heads, load
+from jfl.sweep.config import Asked, following, load
 
 FILE, FAILED, OUTPUT = "sweep.yaml", "failed.json", "output.txt"
 _RUN = re.compile(r"\d{4}-\d\d-\d\d-\d+")
@@ -103,8 +102,8 @@ class SweepFolder:
                 shutil.rmtree(folder)  # its trainer was killed before it became a run
 
     def describe(self, cell: Cell, asked: Asked) -> dict[str, Any]:
-        """Returns state, round, accuracy, seconds of training and error of a cell."""
-        run, failure = self.run(cell), self.failure(cell)
+        """Returns state, how far it is, its metric, seconds of training and error of a cell."""
+        run, failure, kind = self.run(cell), self.failure(cell), asked.kind
         pid = self.holder(cell)  # asked first: who holds it may still write the last words
         finished = run is not None and missing(run, asked) is None
         state = (
@@ -119,9 +118,11 @@ class SweepFolder:
             "run": None if run is None else str(run),
             "state": state,
             "settings": cell.settings,
-            "round": None,
-            "rounds": None,
-            "test_accuracy": None,
+            "kind": kind.name,
+            "unit": kind.unit,
+            kind.unit: None,
+            kind.total: None,
+            kind.metric: None,
             "seconds": None,
             "pid": pid or None,
             "error": failure["error"] if failure and state == "failed" else None,
@@ -130,45 +131,25 @@ class SweepFolder:
             return item
         try:
             known = overview.describe(run)
-            seconds = summary.summarise(run)["seconds"]
+            seconds = summary.summarise(run, kind)["seconds"]
         except JflError as error:
             return item | {"error": item["error"] or str(error)}
-        kept = ("round", "rounds", "test_accuracy")
+        kept = (kind.unit, kind.total, kind.metric)
         return item | {key: known[key] for key in kept} | {"seconds": seconds}
 
 
-def missing(run: Path, asked: Asked) -> str | Heads | None:
-    """Returns what a run lacks first: `train`, heads, or `eval`; None where it is complete."""
+def missing(run: Path, asked: Asked) -> tuple[str, list[str]] | None:
+    """Returns what a run lacks first, and the words of the command that makes it; None: nothing."""
     result = documents.sound(run / "result.json", small_files.Result)
-    if not result or result["rounds"] < _rounds(run) or not overview.closed(run):
-        return "train"
-    for heads in asked.heads:
-        if not _headed(run, heads):
-            return heads
-    if not asked.heads and not asked.sweep.ood:
-        return None
-    kept = documents.sound(
-        run / evaluations.FOLDER / f"{result['rounds']}.json", small_files.Evaluation
-    )
-    same = kept.get("params_sha256", "") == result.get("params_sha256")
-    named = {heads.name for heads in asked.heads} <= kept.get("heads", {}).keys()
-    ood = asked.sweep.ood
-    strange = ood is None or evaluations.was_shown(kept, out_of_distribution.called(ood))
-    return None if same and named and strange else "eval"
+    done, total = small_files.counted(result, asked.kind.total), _total(run, asked.kind)
+    if done is None or done < total or not overview.closed(run):
+        return "train", ["train", "--resume", str(run)]
+    after = following(asked.kind)
+    return None if after is None else after.lacks(run, asked.follows)
 
 
-def _rounds(run: Path) -> int:
+def _total(run: Path, kind: Kind) -> int:
     try:
-        return small_files.settings(run)["rounds"]
+        return small_files.settings(run).get(kind.total) or 0
     except UsageError:
         return 2**31  # a damaged config: `jfl train --resume` says what is wrong
-
-
-def _headed(run: Path, heads: Heads) -> bool:
-    """Tells whether a run has these heads, and not others of the same name."""
-    place = run / "heads" / heads.name
-    about = documents.sound(place / seal.HEADS, seal.Headed)
-    made: Mapping[str, Any] = about.get("settings", {})
-    wanted = heads.settings | {"method": heads.method}
-    alike = all(key in made and made[key] == value for key, value in wanted.items())
-    return bool(documents.sound(place / "result.json", small_files.HeadsResult)) and alike

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from jfl.errors import JflError, UsageError
-from jfl.federated.experiment import Experiment
-from jfl.federated.folder import writing
 from jfl.files.documents import tidy, write_text
 from jfl.files.strict_json import dumps
 from jfl.report import tables
+from jfl.report.pages import outcome
 from jfl.report.screen import Screen
 from jfl.runs import lock
+from jfl.runs.folder import writing
 from jfl.runs.interrupt import stop_signals
+from jfl.runs.job import Config
 from jfl.sweep import config
 from jfl.sweep.cells import Cell, cells, check
 from jfl.sweep.config import Asked
@@ -63,7 +64,7 @@ def run(
     """
     asked = SweepFolder(Path(resume)).asked(changes) if resume else config.load(names, changes)
     chosen = cells(asked)
-    experiments = check(asked, chosen)
+    checked = check(asked, chosen)
     folder = SweepFolder(Path(resume) if resume else Path(out) / asked.name)
     if (folder.path / FILE).is_file():
         config.require_same(folder.path, folder.asked(), asked)
@@ -81,7 +82,7 @@ def run(
             tidy(folder.path)
             write_text(folder.path / FILE, config.dump(asked))
             screen.keep_log(folder.path / "log.txt")
-            _Schedule(folder, asked, experiments, screen, device).run(chosen, jobs, stopped)
+            _Schedule(folder, asked, checked, screen, device).run(chosen, jobs, stopped)
         result = view(folder, asked, chosen, {})
         write_text(folder.path / "sweep.json", dumps(result, indent=1))
     screen.say(tables.sweep_table(result["cells"]))
@@ -143,11 +144,11 @@ class _Schedule:
         self,
         folder: SweepFolder,
         asked: Asked,
-        experiments: dict[str, Experiment],
+        settings: dict[str, Config],
         screen: Screen,
         device: str | None,
     ) -> None:
-        self._folder, self._asked, self._experiments = folder, asked, experiments
+        self._folder, self._asked, self._settings = folder, asked, settings
         self._screen, self._device = screen, ["--device", device] if device else []
         self._known: dict[str, Any] = {}
         self._busy: list[_Work] = []
@@ -210,8 +211,8 @@ class _Schedule:
         if stopped.is_set():
             return True
         try:
-            experiment = self._experiments[work.cell.name]
-            step = next_step(self._folder, work.cell, experiment, self._asked)
+            settings = self._settings[work.cell.name]
+            step = next_step(self._folder, work.cell, settings, self._asked)
         except JflError as error:
             return self._failed(work, "config", error.code, str(error))
         if step is None:
@@ -259,8 +260,8 @@ class _Schedule:
 
     def _finished(self, work: "_Work") -> None:
         item = self._folder.describe(work.cell, self._asked)
-        accuracy = item["test_accuracy"]
-        shown = "" if accuracy is None else f", {accuracy:.2%}"
+        metric = self._asked.kind.metric
+        shown = "" if item[metric] is None else f", {outcome.amount(metric, item[metric]).words}"
         seconds = tables.duration(time.monotonic() - work.since)
         self._screen.say(f"{work.cell.name} is finished{shown}, {seconds}")
 

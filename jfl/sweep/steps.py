@@ -1,6 +1,5 @@
 """The steps of a cell, each one `jfl` command in a process of its own: train, heads, eval."""
 
-import json
 import signal
 import subprocess
 from dataclasses import dataclass
@@ -9,13 +8,14 @@ from typing import TextIO
 
 from jfl import config
 from jfl.errors import UsageError
-from jfl.federated import experiment as experiments
-from jfl.federated.experiment import Experiment
 from jfl.files.documents import write_text
 from jfl.files.printable import printable
 from jfl.runs import detach, lock
+from jfl.runs.job import Config
+from jfl.runs.kinds import Kind
+from jfl.runs.settings import changed_keys
 from jfl.sweep.cells import Cell
-from jfl.sweep.config import Asked, Heads
+from jfl.sweep.config import Asked
 from jfl.sweep.folder import OUTPUT, SweepFolder, missing
 
 CONFIG = "cell.yaml"  # not config.yaml: that would make the folder of a cell a run
@@ -33,7 +33,7 @@ class Step:
     """What follows `jfl`."""
 
 
-def next_step(folder: SweepFolder, cell: Cell, experiment: Experiment, asked: Asked) -> Step | None:
+def next_step(folder: SweepFolder, cell: Cell, settings: Config, asked: Asked) -> Step | None:
     """Returns what a cell needs next, from its files; None where it is finished.
 
     Raises:
@@ -42,36 +42,28 @@ def next_step(folder: SweepFolder, cell: Cell, experiment: Experiment, asked: As
     run = folder.run(cell)
     if run is None:
         place = folder.cells / cell.name / CONFIG
-        write_text(place, config.dump(experiment))
-        return _step(experiment, "train", ["train", str(place), "--out", str(folder.cells)])
-    require_alike(run, experiment)
+        write_text(place, config.dump(settings))
+        return _step(settings, "train", ["train", str(place), "--out", str(folder.cells)])
+    require_alike(run, settings, asked.kind)
     lacks = missing(run, asked)
     if lacks is None:
         return None
-    if isinstance(lacks, Heads):
-        words = ["heads", str(run), "--method", lacks.method, "--name", lacks.name]
-        changes = [f"{key}={json.dumps(value)}" for key, value in lacks.settings.items()]
-        return _step(experiment, f"heads {lacks.name}", [*words, *changes])
-    if lacks == "train":
-        return _step(experiment, "train", ["train", "--resume", str(run)])
-    named = [word for heads in asked.heads for word in ("--heads", heads.name)]
-    strange = ["--ood", asked.sweep.ood] if asked.sweep.ood else []
-    return _step(experiment, "eval", ["eval", str(run), *named, *strange])
+    return _step(settings, *lacks)
 
 
-def _step(experiment: Experiment, what: str, words: list[str]) -> Step:
+def _step(settings: Config, what: str, words: list[str]) -> Step:
     """Returns a step that may run the plugins which the sweep itself runs."""
-    given = [word for folder in experiment.plugins for word in ("--plugins", folder)]
+    given = [word for folder in settings.plugins for word in ("--plugins", folder)]
     return Step(what, [*words, *given])
 
 
-def require_alike(run: Path, experiment: Experiment) -> None:
+def require_alike(run: Path, settings: Config, kind: Kind) -> None:
     """Refuses a run that was made with other settings than its cell has now.
 
     Raises:
         UsageError: the first key that differs, with the remedy.
     """
-    changed = experiments.changed_keys(experiments.saved(run / "config.yaml"), experiment)
+    changed = changed_keys(kind.saved(run / "config.yaml"), settings)
     other = [key for key in changed if not key.startswith(_FREE)]
     if other:
         raise UsageError(

@@ -87,5 +87,5 @@ def test_where_idle_clients_are_kept_changes_no_bit(runs):
 def test_the_plans_and_cohorts_were_as_they_are_called(runs):
     for cohort, size, spread in (("all", 20, "3 devices"), ("three", 3, "4 devices")):
         for plan in (spread, "1 device"):
-            assert f'"devices": {plan[0]}' in (runs[cohort][plan] / "plan.json").read_text()
+            assert f'"devices": {plan[0]}' in (runs[cohort][plan] / "backend.json").read_text()
             assert {len(r["cohort"]) for r in journal(runs[cohort][plan])} == {size}

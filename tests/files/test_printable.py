@@ -198,7 +198,7 @@ def test_plugins_and_data_sets_from_outside(tmp_path, capfd) -> None:
 
 @pytest.mark.parametrize("form", ["html", "markdown"])
 def test_pages(run, tmp_path, form, monkeypatch) -> None:
-    monkeypatch.setattr("jfl.report.pictures.gallery.refresh", lambda *_: None)
+    monkeypatch.setattr("jfl.federated.pages.view.FederatedView.refresh", lambda *_: None)
     config = (run / "config.yaml").read_text().replace("name: fedavg", f"name: {json.dumps(NAME)}")
     (run / "config.yaml").write_text(config)
     other = run_folders.run(tmp_path / "other")

@@ -19,7 +19,8 @@ SECONDS, MEGABYTES = 1, 50
 CHILD = """
 import json, os, resource, sys, time
 from pathlib import Path
-from interop import convert, inspect
+from interop import convert
+from interop.inspect import inspect
 from interop.pickles import listing
 from interop.inspect import show
 from interop.to_run import Wanted

@@ -70,7 +70,7 @@ def run_folder(folder: Path, records: list[dict] | None = None, **config) -> Pat
 @pytest.fixture
 def undrawn(monkeypatch) -> None:
     """Leaves out the pictures of runs, which take seconds."""
-    monkeypatch.setattr("jfl.report.pictures.gallery.refresh", lambda *_: None)
+    monkeypatch.setattr("jfl.federated.pages.view.FederatedView.refresh", lambda *_: None)
 
 
 def evaluated(folder: Path, clients: Sequence[float] = (), **heads: dict) -> None:
@@ -125,7 +125,7 @@ def test_a_real_run(tmp_path):
 def test_a_run_has_its_own_pictures_where_they_are_newer_than_its_journal(tmp_path, monkeypatch):
     run = copied(tmp_path)
     monkeypatch.setattr(
-        "jfl.report.pictures.gallery.draw_results", lambda *_: pytest.fail("drawn anew")
+        "jfl.federated.pages.gallery.draw_results", lambda *_: pytest.fail("drawn anew")
     )
     written(run, out=tmp_path / "page.html")
     times = (run / "loss.png").stat().st_mtime + 1
@@ -161,7 +161,7 @@ def test_what_people_write_is_shown_as_they_wrote_it(tmp_path, undrawn):
 
 def test_reliability_of_the_base_a_temperature_and_heads(tmp_path, monkeypatch):
     for name in ("draw_results", "draw_partition"):
-        monkeypatch.setattr(f"jfl.report.pictures.gallery.{name}", lambda *_: [])
+        monkeypatch.setattr(f"jfl.federated.pages.gallery.{name}", lambda *_: [])
     run = run_folder(tmp_path / "run")
     evaluated(run, aph=METRICS | {"ood_auroc": 0.875})
     page = written(run, out=tmp_path / "page.html")

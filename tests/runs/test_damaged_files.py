@@ -30,6 +30,7 @@ LOOKS = {
 READERS = {
     "config.yaml": ["report", "table", "plot", "inspect", "logs", "eval", "heads", "resume"],
     "plan.json": ["report", "eval", "resume", "verify"],
+    "backend.json": ["report", "resume", "verify"],
     "partition.json": ["eval", "heads", "resume", "verify"],
     "environment.json": ["report", "inspect", "eval", "convert", "resume"],
     "status.json": ["report", "table", "logs"],
@@ -104,7 +105,7 @@ def test_a_damaged_file_is_refused_in_one_sentence(
     run = damaged(whole, tmp_path, name, damage)
     if run is None:
         return
-    if name in ("plan.json",):
+    if name in ("plan.json", "backend.json"):
         (run / "result.json").unlink()
     readers = READERS[name]
     # each damage meets one reader after another, so that all of them meet all kinds of it

@@ -7,7 +7,8 @@ import numpy as np
 
 from jfl.files.documents import tidy
 from jfl.files.strict_json import plain
-from jfl.runs.journal import LARGEST_INLINE, Journal, new_folder
+from jfl.runs import folder
+from jfl.runs.journal import LARGEST_INLINE, Journal
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -47,7 +48,7 @@ def test_large_arrays_go_to_a_file_of_their_round(tmp_path: Path) -> None:
 
 
 def test_folders_are_never_reused(tmp_path: Path) -> None:
-    made = [new_folder(tmp_path, "run") for _ in range(3)]
+    made = [folder.new(tmp_path, "run") for _ in range(3)]
     assert len(set(made)) == 3
     assert [path.name.rsplit("-", 1)[1] for path in made] == ["1", "2", "3"]
 

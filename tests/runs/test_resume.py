@@ -229,19 +229,22 @@ def test_a_run_that_is_being_trained_is_left_alone(tmp_path):
 def test_a_plan_that_cannot_be_honoured_needs_replan(tmp_path):
     run = copied(tmp_path, saved=(11,))
     plan = json.loads((run / "plan.json").read_text())
+    computes = json.loads((run / "backend.json").read_text())
     resume = ["train", "--resume", str(run)]
     (run / "plan.json").write_text(json.dumps(plan | {"version": 1, "lowering": "gone"}))
     older = warm(*resume, cwd=tmp_path)
     assert older.code == 2
     assert f"planned by table 1, this jfl has table {plan['version']}; go on" in older.error
 
-    (run / "plan.json").write_text(json.dumps(plan | {"jaxlib": "0.0.1"}))
+    (run / "plan.json").write_text(json.dumps(plan, indent=1))
+    (run / "backend.json").write_text(json.dumps(computes | {"jaxlib": "0.0.1"}))
     refused, done = [warm(*words, cwd=tmp_path) for words in (resume, [*resume, "--replan"])]
     assert refused.code == 2
     assert "the run was planned with jaxlib 0.0.1, this is" in refused.error
     assert "--replan" in refused.error
     assert done.code == 0, done.err
     assert json.loads((run / "plan.json").read_text()) == plan
+    assert json.loads((run / "backend.json").read_text()) == computes
     (mark,) = [record for record in journal(run) if "replanned" in record]
     assert mark["round"] == 11
     assert [r["round"] for r in journal(run)].count(12) == 1
@@ -249,8 +252,8 @@ def test_a_plan_that_cannot_be_honoured_needs_replan(tmp_path):
 
 def test_a_plan_for_a_device_that_is_not_here_needs_replan(tmp_path):
     run = copied(tmp_path, saved=(11,))
-    plan = run / "plan.json"
-    plan.write_text(plan.read_text().replace('"cpu"', '"tpu"'))
+    computes = run / "backend.json"
+    computes.write_text(computes.read_text().replace('"cpu"', '"tpu"'))
     done = jfl("train", "--resume", str(run), cwd=tmp_path)
 
     assert done.code == 2

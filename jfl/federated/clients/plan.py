@@ -64,18 +64,18 @@ class Config(Section):
 
 
 class Form(Document):
-    """What `plan.json` holds."""
+    """What `plan.json` holds; older ones also say on what it runs, as backend.json does now."""
 
-    backend: str
     loop: Literal["map", "vmap"]
     block: int = Field(ge=1)
-    devices: int = Field(ge=1)
     lowering: str = ""
     store: str = ""
     peers: str = ""
-    jaxlib: str = ""
     reasons: list[str] = Field(default=[])
     version: int = 0
+
+
+_ELSEWHERE = ("backend", "devices", "jaxlib")
 
 
 @dataclass(frozen=True)
@@ -89,42 +89,35 @@ class Plan:
     devices: int
     store: Literal["device", "host"]
     peers: Literal["gather", "ring"]
-    jaxlib: str
     reasons: tuple[str, ...] = ()
     version: int = VERSION
     mesh: Mesh | None = field(default=None, compare=True, repr=False)
 
     def to_json(self) -> str:
-        """Returns the plan as saved in a run folder."""
+        """Returns the plan as saved in a run folder, without the devices it runs on."""
         content = asdict(replace(self, mesh=None))
-        del content["mesh"]
-        return dumps(content, indent=1)
+        return dumps({name: content[name] for name in Form.model_fields}, indent=1)
 
     @staticmethod
-    def from_json(text: str) -> "Plan":
-        """Reads what `to_json` wrote.
+    def from_json(text: str, backend: str, devices: int) -> "Plan":
+        """Reads what `to_json` wrote, for the devices it runs on.
 
         Raises:
             ValueError: the text is something else.
         """
         content = documents.parse(text, Form)
-        names = Plan.__dataclass_fields__.keys() - {"mesh"}
-        if content.keys() != names:
-            odd = sorted(content.keys() ^ names)[0]
-            raise ValueError(f"{odd} is {'not known' if odd in content else 'missing'}")
-        reasons = tuple(content.pop("reasons"))
-        return Plan(**content, reasons=reasons)
+        known = {name: value for name, value in content.items() if name not in _ELSEWHERE}
+        if known.keys() != Form.model_fields.keys():
+            odd = sorted(known.keys() ^ Form.model_fields.keys())[0]
+            raise ValueError(f"{odd} is {'not known' if odd in known else 'missing'}")
+        reasons = tuple(known.pop("reasons"))
+        return Plan(backend, devices=devices, reasons=reasons, **known)
 
     def describe(self) -> str:
         """Returns the plan in one line."""
         how = "one after another" if self.loop == "map" else f"in blocks of {self.block}"
         many = f"{self.devices} {self.backend} device{'s' if self.devices > 1 else ''}"
         return f"clients {how} on {many}, {self.lowering} convolutions, {self.store} store"
-
-
-def backend_name(platform: str) -> str:
-    """Returns cpu, gpu or tpu for a JAX platform name."""
-    return platform if platform in ("cpu", "tpu") else "gpu"
 
 
 def loop_and_lowering(config: Config, backend: str) -> tuple[Literal["map", "vmap"], Lowering]:
@@ -145,7 +138,6 @@ def choose(
     state_bytes: int,
     peer_bytes: int,
     budget: int,
-    jaxlib: str,
 ) -> Plan:
     """Chooses a plan.
 
@@ -160,7 +152,6 @@ def choose(
         state_bytes: memory the state of all clients takes.
         peer_bytes: memory the models a cohort looks at take, at the most.
         budget: bytes one device may use.
-        jaxlib: version, recorded.
 
     Raises:
         UsageError: not even one client fits the budget.
@@ -193,7 +184,7 @@ def choose(
     fixed = [f"{k}={v}" for k, v in config.model_dump().items() if v not in ("auto", None)]
     if fixed:
         reasons.append(f"by config: {', '.join(fixed)}")
-    return Plan(backend, loop, block, lowering, devices, store, peers, jaxlib, tuple(reasons))
+    return Plan(backend, loop, block, lowering, devices, store, peers, tuple(reasons))
 
 
 def order(plan: Plan, steps: Int[np.ndarray, " K"]) -> Int[np.ndarray, " K"]:

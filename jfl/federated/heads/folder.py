@@ -18,12 +18,13 @@ from pydantic import Field
 from jfl import config as configs
 from jfl import plugins
 from jfl.errors import UsageError
+from jfl.federated.heads import seal
 from jfl.federated.heads.methods import base as adapters
 from jfl.files import documents
 from jfl.files.documents import Document, write_text
 from jfl.files.strict_json import dumps
 from jfl.runs import checkpoint as checkpoints
-from jfl.runs import manifest, seal
+from jfl.runs import manifest
 from jfl.runs.checkpoint import Checkpoints
 from jfl.runs.small_files import HeadsResult
 from jfl.types import Params

@@ -11,7 +11,7 @@ from jfl import config as configs
 from jfl import plugins
 from jfl.errors import UsageError
 from jfl.federated import saved
-from jfl.federated.folder import RunFolder, writing
+from jfl.federated.folder import opened
 from jfl.federated.heads.folder import HeadsFolder
 from jfl.federated.heads.job import Job
 from jfl.federated.heads.methods import base as adapters
@@ -22,6 +22,7 @@ from jfl.runs import seal
 from jfl.runs.checkpoint import check_space
 from jfl.runs.compiled import CompileClock
 from jfl.runs.costs import peak_rss_mb
+from jfl.runs.folder import writing
 from jfl.runs.interrupt import stop_signals
 from jfl.runs.lock import hold
 
@@ -60,9 +61,9 @@ def run(
         JflError: settings, run or data that do not fit; heads of that name made otherwise.
     """
     started = time.perf_counter()
-    opened = RunFolder(Path(path))
-    seal.check(opened.path)
-    clients = opened.experiment.clients  # its plugins are known from here on
+    run = opened(Path(path))
+    seal.check(run.path)
+    clients = run.config.clients  # its plugins are known from here on
     config = settings(method, changes)
     name = name or method
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):

@@ -8,8 +8,9 @@ from typing import Any
 from jfl.errors import UsageError
 from jfl.plugins import nearest
 from jfl.report.compare import measures
-from jfl.report.compare.groups import METHOD, differing, grouped, material, method_order
+from jfl.report.compare.groups import METHOD, Item, differing, grouped, material, method_order
 from jfl.report.compare.results import Result
+from jfl.runs import kinds
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,18 @@ def columns_of(results: Sequence[Result], wanted: Sequence[str]) -> list[str]:
 
 
 def keys_of(results: Sequence[Result], by: Sequence[str]) -> list[str]:
-    """Returns the keys that name rows: those wanted, or the algorithm and what runs differ in."""
-    keys = list(by)
-    if not by:
-        keys = list(dict.fromkeys(["algorithm.name", *differing(results)]))
+    """Returns the keys that name rows: those wanted, or what is run and what runs differ in."""
+    keys = list(by) or named_by(results)
     if METHOD not in keys and len({result.method for result in results}) > 1:
         keys.append(METHOD)
     return keys
+
+
+def named_by(items: Sequence[Item]) -> list[str]:
+    """Returns the keys that tell items apart: algorithm or job, and what they differ in."""
+    what = "algorithm.name" if any("algorithm.name" in i.settings for i in items) else "kind"
+    jobs = {item.settings.get("kind", kinds.FIRST) for item in items}
+    return list(dict.fromkeys([*(["kind"] if len(jobs) > 1 else []), what, *differing(items)]))
 
 
 def rows(results: Sequence[Result], keys: Sequence[str], columns: Sequence[str]) -> list[Row]:

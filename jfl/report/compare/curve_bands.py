@@ -18,9 +18,13 @@ MOST = len(style.HUES)
 
 
 def curve_bands_picture(
-    groups: Mapping[str, Sequence[tuple[int, Spread]]], measure: Measure, title: str, path: Path
+    groups: Mapping[str, Sequence[tuple[int, Spread]]],
+    measure: Measure,
+    unit: str,
+    title: str,
+    path: Path,
 ) -> None:
-    """Draws for each name in the legend a value per round, and mean +- deviation as a band."""
+    """Draws for each name in the legend a value per unit, and mean +- deviation as a band."""
     width = 6.4 if len(groups) <= 4 else 8.4
     with style.figure(width, 4.2, path) as figure:
         axes = figure.subplots()
@@ -38,7 +42,7 @@ def curve_bands_picture(
                 marker=_MARKERS[place % MOST] if len(rounds) <= style.LABELS else None,
             )  # fmt: skip
         style.entitle(axes, title)
-        axes.set(xlabel="round", ylabel=measure.label)
+        axes.set(xlabel=unit, ylabel=measure.label)
         evaluated = sorted({number for points in groups.values() for number, _ in points})
         if len(evaluated) <= _FEW:
             axes.set_xticks(evaluated)

@@ -11,7 +11,7 @@ from jfl.report.evaluations import BASE, SCALED
 
 METHOD = "method"
 _IMMATERIAL = (
-    *("name", "seed", "plugins", "data.dir", "data.on_missing", "data.cache"),
+    *("name", "kind", "seed", "plugins", "data.dir", "data.on_missing", "data.cache"),
     *("data.cache_dir", "checkpoint.", "evaluate.", "plan.", "memory."),
 )
 """Settings (or starts of them) that leave it the same experiment."""

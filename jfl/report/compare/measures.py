@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from jfl import plugins
 from jfl.errors import UsageError
 from jfl.plugins import nearest
 from jfl.report.words import of_samples, parted
@@ -76,6 +77,9 @@ MEASURES = {
     "valid_accuracy": Measure(
         "validation accuracy", "accuracy on validation samples", _SHARE, _more
     ),
+    "loss": Measure("loss", "loss (nats)", _PLAIN, _less),
+    "train_loss": Measure("training loss", "training loss (nats)", _PLAIN, _less),
+    "valid_loss": Measure("validation loss", "loss on validation data (nats)", _PLAIN, _less),
     "nll": Measure("NLL", "negative log-likelihood (nats)", _PLAIN, _less),
     "brier": Measure("Brier", "Brier score (0 to 2)", _PLAIN, _less),
     "ece": Measure("ECE", "calibration error (ECE, 15 bins)", _SHARE, _less),
@@ -100,20 +104,20 @@ MEASURES = {
     "ood_aupr": Measure("OOD AUPR", "out of distribution: AUPR", _PLAIN, _more),
     "ood_fpr95": Measure("OOD FPR95", "out of distribution: FPR at 95 % TPR", _SHARE, _less),
 }
-"""What is read of a result, in the order in which it is shown; shares are 0..1 in files."""
-
-RESULTS = (
-    "test_accuracy",
-    "test_accuracy_mean",
-    "test_accuracy_worst10",
-    "nll",
-    "brier",
-    "ece",
-    "f_ece",
-)
-"""What a person is told of a run."""
+"""What is read of a result, in the order in which it is shown; shares are 0..1 in files. Jobs have
+others of their own, which their modules call `MEASURES`."""
 
 DEFAULT = ("test_accuracy", "ece", "f_ece", "nll", "brier", "ood_auroc")
+
+
+def everything() -> dict[str, Measure]:
+    """Returns all metrics, those of jobs among them."""
+    own = [plugins.load("job", name) for name in plugins.names("job")]
+    return MEASURES | {key: m for job in own for key, m in getattr(job, "MEASURES", {}).items()}
+
+
+def _known(metric: str) -> Measure | None:
+    return MEASURES.get(metric) or everything().get(metric)
 
 
 def measure(name: str) -> Measure:
@@ -122,7 +126,7 @@ def measure(name: str) -> Measure:
         label = f"accuracy of {name.removeprefix(OF)}"
         return Measure(label, label, _SHARE, _more)
     metric, shown = parted(name)
-    alike = MEASURES[metric]
+    alike = _known(metric) or Measure(metric, metric.replace("_", " "), _PLAIN)
     if shown is None:
         return alike
     return replace(alike, label=f"{alike.label} ({shown})", words=f"{alike.words} ({shown})")
@@ -130,15 +134,15 @@ def measure(name: str) -> Measure:
 
 def known(name: str) -> bool:
     """Tells whether a key of a result is a metric."""
-    return parted(name)[0] in MEASURES or name.startswith(OF)
+    return name.startswith(OF) or _known(parted(name)[0]) is not None
 
 
-def ordered(there: Iterable[str], chosen: Iterable[str] = MEASURES) -> list[str]:
-    """Returns the metrics of `MEASURES` that there are, in its order.
+def ordered(there: Iterable[str], chosen: Iterable[str] | None = None) -> list[str]:
+    """Returns those metrics that there are, in their order.
 
     Those of samples out of distribution come last: all of the same samples together.
     """
-    found, wanted = list(dict.fromkeys(there)), list(chosen)
+    found, wanted = list(dict.fromkeys(there)), list(chosen or everything())
     sets = dict.fromkeys(parted(name)[1] for name in found)
     names = [*wanted, *(of_samples(name, shown) for shown in sets if shown for name in wanted)]
     return [name for name in names if name in found]
@@ -170,7 +174,8 @@ def require(name: str, there: Iterable[str]) -> str:
 def _there(name: str, there: Iterable[str]) -> str:
     if not known(name):
         raise UsageError(
-            f"{name} is not a metric{nearest(name, MEASURES)}; there are: {', '.join(MEASURES)}"
+            f"{name} is not a metric{nearest(name, everything())}; there are: "
+            f"{', '.join(everything())}"
         )
     found = set(there)
     if name not in found:

@@ -7,7 +7,7 @@ from typing import Any
 from jfl.errors import UsageError
 from jfl.report.compare import comparison, curve_bands, grid, heat_map, measures, method_bars
 from jfl.report.compare.comparison import Row, Spread
-from jfl.report.compare.groups import METHOD, differing, grouped
+from jfl.report.compare.groups import METHOD, grouped
 from jfl.report.compare.results import WHICH, Result, RunResults
 from jfl.report.evaluations import BASE
 
@@ -127,7 +127,7 @@ def curves(
     """
     there = [name for run in runs for metrics in run.journal.values() for name in metrics]
     metric = measures.require(metric, there)
-    keys = list(by) or list(dict.fromkeys(["algorithm.name", *differing(runs)]))
+    keys = list(by) or comparison.named_by(runs)
     lines, drawn = {}, []
     for names, members in grouped(runs, keys, "name them in --by"):
         series = [{n: m[metric] for n, m in run.journal.items() if metric in m} for run in members]
@@ -139,7 +139,7 @@ def curves(
         lines[f"{grid.words(names)} ({count} seed{'s' if count > 1 else ''})"] = points
         drawn.append(
             names
-            | {"rounds": shared, "seeds": sorted(run.seed for run in members)}
+            | {f"{members[0].unit}s": shared, "seeds": sorted(run.seed for run in members)}
             | {"mean": [p.mean for _, p in points], "std": [p.std for _, p in points]}
         )
     if len(lines) > curve_bands.MOST:
@@ -148,5 +148,6 @@ def curves(
             f"{curve_bands.MOST} at most"
         )
     for path in paths:
-        curve_bands.curve_bands_picture(lines, measures.measure(metric), title, path)
+        unit = runs[0].unit
+        curve_bands.curve_bands_picture(lines, measures.measure(metric), unit, title, path)
     return drawn

@@ -14,11 +14,11 @@ from jfl import config
 from jfl.errors import UsageError
 from jfl.files import documents
 from jfl.files.documents import Document
-from jfl.report.compare.measures import known
+from jfl.report.compare.measures import known, measure
 from jfl.report.evaluations import BASE, FOLDER, methods
-from jfl.report.summary import rounds_done
-from jfl.runs import small_files
-from jfl.runs.journal import Journal
+from jfl.runs import kinds, small_files, summary
+from jfl.runs.journal import Journal, at
+from jfl.runs.kinds import Kind
 
 WHICH = {
     "last": "last",
@@ -59,6 +59,10 @@ class RunResults:
     """Of the trained models, in the rounds that were evaluated."""
     evaluations: dict[int, dict[str, Metrics]]
     """By method, in the rounds that `jfl eval` measured."""
+    unit: str = "round"
+    metric: str = "test_accuracy"
+    score: str = "valid_accuracy"
+    """See `Kind`."""
 
     @property
     def run(self) -> str:
@@ -83,14 +87,16 @@ class RunResults:
         """
         if which == "last":
             return max([*self.journal, *self.evaluations])
-        name = "valid_accuracy" if which == "best" else "test_accuracy"
+        name = self.score if which == "best" else self.metric
         scores = {number: self.methods(number)[BASE].get(name) for number in self.rounds()}
         scored = {number: score for number, score in scores.items() if score is not None}
         if not scored:
             raise UsageError(
-                f"{self.folder} has no {name} in any round, so none is the best; take --which last"
+                f"{self.folder} has no {name} in any {self.unit}, so none is the best; "
+                "take --which last"
             )
-        return max(scored, key=lambda number: scored[number])
+        better = measure(name).better
+        return max(scored, key=lambda n: better(scored[n]) if better else scored[n])
 
     def rounds(self) -> list[int]:
         """Returns all rounds that were measured."""
@@ -107,7 +113,7 @@ class RunResults:
         number = self.chosen(which)
         # a run may have been stopped early, or gone on after its rounds were lowered
         rounds = number if which == "last" else self.done
-        settings = self.settings | {"rounds": rounds}
+        settings = self.settings | {f"{self.unit}s": rounds}
         return [
             Result(str(self.folder), self.seed, settings, method, number, metrics)
             for method, metrics in self.methods(number).items()
@@ -120,32 +126,36 @@ def read(folder: Path) -> RunResults:
     Raises:
         UsageError: the folder is not a run, or its files are damaged.
     """
-    settings = _settings(folder)
+    kind, settings = _settings(folder)
     records = Journal(folder).records()
     status = _content(folder / "status.json", small_files.Status)
     result = _content(folder / "result.json", small_files.Result)
-    done = rounds_done(records, status)
-    journal = {r["round"]: _metrics(r) for r in records if "test_accuracy" in r}
-    if not journal and result and isinstance(result.get("rounds"), int):
-        journal = {result["rounds"]: _metrics(result)}  # the journal was not copied with the run
-        done = max(done, result["rounds"])
+    done, asked = summary.done(records, status, kind.unit), settings.get(kind.total)
+    journal = {at(r): _metrics(r) for r in records if kind.metric in r}
+    ended = small_files.counted(result, kind.total)
+    if not journal and ended is not None:
+        journal = {ended: _metrics(result)}  # the journal was not copied with the run
+        done = max(done, ended)
     evaluations = {}
     for path in sorted((folder / FOLDER).glob("*.json")):
         if not path.stem.isdecimal():
             continue
-        content = _evaluation(path, result)
+        content = _evaluation(path, result, kind)
         evaluations[int(path.stem)] = _methods(path, content)
     return RunResults(
         folder=folder,
-        settings=settings | {"rounds": max(settings["rounds"], done)},
+        settings=settings | {kind.total: max(asked or 0, done)},
         done=done,
-        finished=done >= settings["rounds"],
+        finished=asked is None or done >= asked,
         journal={number: metrics for number, metrics in journal.items() if metrics},
         evaluations=evaluations,
+        unit=kind.unit,
+        metric=kind.metric,
+        score=kind.score,
     )
 
 
-def _settings(folder: Path) -> dict[str, Any]:
+def _settings(folder: Path) -> tuple[Kind, dict[str, Any]]:
     path = folder / "config.yaml"
     if not path.is_file():
         raise UsageError(f"{folder} is not a run folder: it has no config.yaml")
@@ -154,13 +164,15 @@ def _settings(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read ({error}); leave that run out") from error
     about = small_files.environment(folder)
-    flat = settings(content if isinstance(content, dict) else {}, about)
-    for key, kind in (("seed", int), ("rounds", int), ("algorithm.name", str)):
-        if not isinstance(flat.get(key), kind):
+    content = content if isinstance(content, dict) else {}
+    kind, flat = kinds.of(content, path), settings(content, about)
+    needed = {"seed": int, kind.total: int | None, **dict.fromkeys(kind.said("NAMES", ()), str)}
+    for key, wanted in needed.items():
+        if not isinstance(flat.get(key), wanted):
             raise UsageError(
                 f"{folder} is not a run of jfl: its config.yaml has no {key}; leave it out"
             )
-    return flat
+    return kind, flat
 
 
 def settings(content: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,12 +212,12 @@ def _content(path: Path, schema: type[Document]) -> dict[str, Any]:
     return documents.read_if_there(path, schema, "leave that run out")
 
 
-def _evaluation(path: Path, result: Mapping[str, Any]) -> dict[str, Any]:
+def _evaluation(path: Path, result: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
     content = _content(path, small_files.Evaluation)
     remedy = "measure it again with `jfl eval`, or remove that file"
-    if content.get("round") != int(path.stem) or "test_accuracy" not in content:
+    if content.get(kind.unit) != int(path.stem) or kind.metric not in content:
         raise UsageError(f"{path} is not what `jfl eval` keeps of that round; {remedy}")
-    of_last = result.get("rounds") == int(path.stem) and "params_sha256" in content
+    of_last = result.get(kind.total) == int(path.stem) and "params_sha256" in content
     if of_last and result.get("params_sha256") not in (None, content["params_sha256"]):
         raise UsageError(f"{path} is of other models than the run ended with; {remedy}")
     return content

@@ -6,31 +6,7 @@ from pathlib import Path
 from jfl.errors import UsageError
 from jfl.report import evaluations
 from jfl.report.compare.results import WHICH, RunResults
-from jfl.report.pictures import gallery
 from jfl.report.pictures.reliability import reliability_picture
-from jfl.report.run_files import read
-
-
-def of_one_run(kind: str, folder: Path, paths: Sequence[Path], *, stacked: bool = False) -> None:
-    """Draws clients, affinity or partition of a run, `stacked` the partition as bars.
-
-    Raises:
-        UsageError: the run has nothing to draw.
-    """
-    title = read(folder).title
-    draw = {"clients": gallery.draw_clients, "affinity": gallery.draw_affinity}.get(kind)
-    why = {
-        "clients": "no accuracy of each client was journalled yet",
-        "affinity": "its algorithm keeps no affinity, or no round is done",
-        "partition": "it has no partition.csv that can be read",
-    }
-    for path in paths:
-        if not (
-            draw(folder, title, path)
-            if draw
-            else gallery.draw_owners(folder, title, path, stacked=stacked)
-        ):
-            raise UsageError(f"{folder} has no picture of its {kind}: {why[kind]}")
 
 
 def reliability(

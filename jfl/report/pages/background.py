@@ -1,48 +1,32 @@
 """The sections of a run's page on where its results come from: data, costs, settings, machine."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from jfl import config
-from jfl.federated.clients.plan import Plan
 from jfl.report.pages.parts import (
     Code,
-    Folded,
     Inline,
     Link,
     Listing,
     Pairs,
-    Paragraph,
     Part,
-    Picture,
     Section,
-    Strong,
     Table,
     Value,
     say,
 )
 from jfl.report.run_files import RunFiles
 from jfl.report.words import duration, percent, size
+from jfl.runs.journal import at
 
-LARGEST_SHOWN = 4000  # cells of samples per client and class
-EMBEDDED = (
-    "{name} was not on the machine, so this run used the 1,797 real handwritten digits that come "
-    "with scikit-learn: digits, not {name}."
-)
+_SPEEDS = {"samples": "training samples a second", "tokens": "training tokens a second"}
 
 
-def notice(run: RunFiles) -> Paragraph:
-    """Returns a warning where the embedded digits stood in for the data."""
-    if not run.embedded:
-        return say()
-    words = EMBEDDED.format(name=run.config["data"]["name"])
-    return Paragraph([Strong("Embedded data."), f" {words}"], warning=True)
-
-
-def data(run: RunFiles) -> Section:
-    """Returns what the data are, and who owns what."""
+def data(run: RunFiles, more: Sequence[Part] = ()) -> Section:
+    """Returns what the data are, what was noted, and `more`."""
     about = run.data
     names = {"title": "title", "name": "name", "licence": "licence", "source": "source"}
     rows: list[tuple[str, Inline]] = [
@@ -58,34 +42,14 @@ def data(run: RunFiles) -> Section:
         for part, label in parts.items()
         if f"{part}_samples" in about
     ]
-    shown = [
-        Picture(path, shows)
-        for name, shows in (
-            ("partition_bars.png", "Samples of each client, stacked by class"),
-            ("partition.png", "Samples of each client and class, and of each client in all"),
-        )
-        if (path := run.picture(name))
-    ]
     notes = [say(f"Note: {note}.") for note in _notes(run)]
-    return Section("Data", [Pairs("data", rows), *notes, *shown, *_counts(run)])
+    return Section("Data", [*([Pairs("data", rows)] if rows else []), *notes, *more])
 
 
 def _notes(run: RunFiles) -> list[str]:
     """Returns what was said when the run started: what was moved, resized or is absent."""
     notes = run.environment.get("notes")
     return [str(note) for note in notes] if isinstance(notes, list) else []
-
-
-def _counts(run: RunFiles) -> list[Part]:
-    counts, sizes = run.owned.counts, run.owned.sizes
-    if not 0 < counts.size <= LARGEST_SHOWN:
-        return []
-    header = ["client", *sizes, *(f"class {label}" for label in range(counts.shape[1]))]
-    rows = [
-        [str(client), *(str(part[client]) for part in sizes.values()), *map(str, row)]
-        for client, row in enumerate(counts)
-    ]
-    return [Folded("Samples of each client and class", [Table(header, rows, sortable=True)])]
 
 
 def costs(run: RunFiles) -> Section:
@@ -99,17 +63,19 @@ def ledger(run: RunFiles) -> list[tuple[str, Value]]:
     first, later = column(run.timing[:1], "seconds"), column(run.timing[1:], "seconds")
     if not first:
         return []
-    rows = [("rounds timed", Value(str(len(run.timing)), len(run.timing)))]
-    rows.append(("all rounds", _time(sum(first + later))))
-    rows.append(("first round, which compiles", _time(first[0])))
+    rows = [(f"{run.kind.total} timed", Value(str(len(run.timing)), len(run.timing)))]
+    rows.append((f"all {run.kind.total}", _time(sum(first + later))))
+    rows.append((f"first {run.kind.unit}, which compiles", _time(first[0])))
     if later:
-        rows.append(("a later round, median", _time(float(np.median(later)))))
+        rows.append((f"a later {run.kind.unit}, median", _time(float(np.median(later)))))
     steady = run.timing[1:] or run.timing
     if trained := column(steady, "train_seconds"):
         rows.append(("of it training, median", _time(float(np.median(trained)))))
-        speed = sum(column(steady, "samples")) / max(sum(trained), 1e-9)
-        rows.append(("training samples a second", Value(f"{speed:,.0f}", speed)))
-    if run.result.get("rounds") == run.rounds and "compile_seconds" in run.result:
+        for name, words in _SPEEDS.items():
+            if amounts := column(steady, name):
+                speed = sum(amounts) / max(sum(trained), 1e-9)
+                rows.append((words, Value(f"{speed:,.0f}", speed)))
+    if run.result.get(run.kind.total) == run.done and "compile_seconds" in run.result:
         seconds = run.result["compile_seconds"]
         words = duration(seconds)
         if "programs_kept" in run.result:
@@ -127,7 +93,7 @@ def _amounts(run: RunFiles) -> Iterator[tuple[str, Value]]:
     ):
         if amounts := column(run.timing, key):
             a_round = size(float(np.median(amounts)))
-            yield label, Value(f"{size(sum(amounts))} ({a_round} a round)", sum(amounts))
+            yield label, Value(f"{size(sum(amounts))} ({a_round} a {run.kind.unit})", sum(amounts))
     if operations := column(run.timing, "flops"):
         yield (
             "floating-point operations of local training",
@@ -160,8 +126,8 @@ def settings(run: RunFiles) -> Section:
     return Section("Settings", [Listing("".join(lines))])
 
 
-def machine(run: RunFiles) -> Section:
-    """Returns versions, devices and plan."""
+def machine(run: RunFiles, more: Sequence[tuple[str, str]] = ()) -> Section:
+    """Returns versions, devices and `more`."""
     about = run.environment
     rows = []
     if about:
@@ -173,22 +139,12 @@ def machine(run: RunFiles) -> Section:
             ("packages", versions),
             ("devices", kinds),
             ("commit of jfl", about.get("git") or "-"),
-            ("parameters of a model", f"{about.get('parameters', 0):,}"),
         ]
-    if plan := _plan(run.plan):
-        rows.append(("plan", plan))
+        rows += [("parameters of a model", f"{n:,}")] if (n := about.get("parameters")) else []
+    rows += more
     rows += [
-        (f"planned anew after round {r['round']}", r["replanned"])
+        (f"planned anew after {run.kind.unit} {at(r)}", r["replanned"])
         for r in run.records
         if "replanned" in r
     ]
     return Section("Machine", [Pairs("machine", rows)] if rows else [])
-
-
-def _plan(content: dict[str, Any]) -> str:
-    try:
-        plan = Plan(**content)
-    except TypeError:  # of an older or newer jfl
-        return ", ".join(f"{name} {value}" for name, value in content.items())
-    why = f" ({', '.join(plan.reasons)})" if plan.reasons else ""
-    return plan.describe() + why

@@ -78,7 +78,7 @@ def _folder(run: RunFiles) -> str:
 
 
 def _settings(run: RunFiles) -> dict[str, str]:
-    return _flat(run.config) | {"rounds": str(run.planned)}
+    return _flat(run.config) | {run.kind.total: str(run.planned)}
 
 
 def _flat(content: Mapping[str, Any], before: str = "") -> dict[str, str]:

@@ -6,11 +6,10 @@ from pathlib import Path
 from jfl.files.documents import write_text
 from jfl.files.printable import printable
 from jfl.report import run_files
-from jfl.report.pages import background, calibrated, outcome
+from jfl.report.pages import view
 from jfl.report.pages.differences import Named
 from jfl.report.pages.markdown import paragraph, section
 from jfl.report.pages.parts import Section
-from jfl.report.pictures import gallery
 from jfl.report.run_files import RunFiles
 from jfl.report.words import literal
 
@@ -25,9 +24,7 @@ def write(folder: Path) -> list[Path]:
         The pictures and the page.
     """
     run = run_files.read(folder)
-    pictures = gallery.draw_results(folder, run.title)
-    if not all((folder / name).is_file() for name in gallery.PARTITION):  # of an older run
-        gallery.draw_partition(folder, run.title)
+    pictures = view.of(run.kind).draw(run, folder)
     write_text(folder / NAME, text(run))
     return [*pictures, folder / NAME]
 
@@ -40,9 +37,9 @@ def text(run: RunFiles, beside: Path | None = None) -> str:
         beside: the folder the page will lie in; the run's own where not given.
     """
     parts = [
-        f"# {literal(run.title)}",
-        paragraph(outcome.headline(run)),
-        paragraph(background.notice(run)),
+        f"# {literal(view.title(run))}",
+        paragraph(view.of(run.kind).headline(run)),
+        paragraph(view.of(run.kind).notice(run)),
         *(section(content, beside or run.folder) for content in sections(run)),
         origin([run.folder]),
     ]
@@ -54,8 +51,9 @@ def text_of_several(runs: Sequence[Named], shared: Sequence[Section], beside: Pa
     parts = [f"# {literal(headline([run.files for run in runs]))}"]
     parts += [section(content, beside) for content in shared]
     for run in runs:
-        parts += [f"## {literal(run.label)}", literal(run.files.title)]
-        parts += [paragraph(outcome.headline(run.files)), paragraph(background.notice(run.files))]
+        shown = view.of(run.files.kind)
+        parts += [f"## {literal(run.label)}", literal(view.title(run.files))]
+        parts += [paragraph(shown.headline(run.files)), paragraph(shown.notice(run.files))]
         parts += [section(content, beside, 3) for content in sections(run.files)]
     parts.append(origin([run.files.folder for run in runs]))
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -63,23 +61,17 @@ def text_of_several(runs: Sequence[Named], shared: Sequence[Section], beside: Pa
 
 def headline(runs: Sequence[RunFiles]) -> str:
     """Returns the title of a page of several runs."""
-    data = {str(run.data.get("title", run.data["name"])) for run in runs}
-    return f"{len(runs)} runs on {data.pop()}" if len(data) == 1 else f"{len(runs)} runs"
+    data = {str(run.data.get("title", run.data.get("name", ""))) for run in runs}
+    return (
+        f"{len(runs)} runs on {data.pop()}"
+        if len(data) == 1 and data != {""}
+        else f"{len(runs)} runs"
+    )
 
 
-def sections(run: RunFiles, most: int = outcome.ALL_SHOWN) -> list[Section]:
+def sections(run: RunFiles, most: int = view.ALL_SHOWN) -> list[Section]:
     """Returns all there is to say of a run; of more than `most` clients, the worst and the best."""
-    return [
-        outcome.results(run),
-        outcome.clients(run, most),
-        outcome.rejected(run),
-        *calibrated.sections(run),
-        outcome.affinity(run),
-        background.data(run),
-        background.costs(run),
-        background.settings(run),
-        background.machine(run),
-    ]
+    return view.of(run.kind).sections(run, most)
 
 
 def origin(folders: Sequence[Path]) -> str:

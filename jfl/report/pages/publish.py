@@ -9,9 +9,8 @@ from pathlib import Path
 from jfl.errors import UsageError
 from jfl.files.documents import write_text
 from jfl.report import run_files
-from jfl.report.pages import differences, page, side_by_side, web
+from jfl.report.pages import differences, page, side_by_side, view, web
 from jfl.report.pages.differences import Named
-from jfl.report.pictures import gallery
 from jfl.report.run_files import RunFiles
 
 FORMATS = ("html", "markdown")
@@ -68,7 +67,7 @@ def _html(runs: Sequence[RunFiles], out: Path) -> list[Path]:
             assert run.drawn
             run.drawn.mkdir()
             with _intact(run.folder):
-                gallery.refresh(run.folder, run.title, run.drawn)
+                view.of(run.kind).refresh(run, run.drawn)
                 alone.append(web.of_one(run))  # of several, too: it shows what is damaged
         if len(runs) == 1:
             write_text(out, *alone)
@@ -83,7 +82,7 @@ def _markdown(runs: Sequence[RunFiles], out: Path) -> list[Path]:
     alone = []
     for run in runs:
         with _intact(run.folder):
-            gallery.refresh(run.folder, run.title, run.folder)
+            view.of(run.kind).refresh(run, run.folder)
             alone.append(page.text(run, out.parent))
     if len(runs) == 1:
         write_text(out, *alone)

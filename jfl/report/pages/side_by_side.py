@@ -6,16 +6,17 @@ from typing import Any
 
 from jfl.report.compare import problem
 from jfl.report.compare.comparison import spread
-from jfl.report.compare.measures import RESULTS, ordered
+from jfl.report.compare.measures import measure, ordered
 from jfl.report.evaluations import methods
-from jfl.report.pages import standings
+from jfl.report.pages import standings, view
 from jfl.report.pages.background import ledger
 from jfl.report.pages.differences import Named
-from jfl.report.pages.outcome import reached
+from jfl.report.pages.outcome import reached, told
 from jfl.report.pages.parts import Code, Link, Part, Picture, Section, Table, say
 from jfl.report.pages.standings import Row
 from jfl.report.pictures import line_pictures
 from jfl.report.words import missing
+from jfl.runs.journal import at, number_in
 
 
 def sections(
@@ -48,15 +49,16 @@ def _results(
     differs: Mapping[str, Sequence[str]],
     found: Sequence[Mapping[str, Any]],
 ) -> Section:
-    if all(missing(metrics.get("test_accuracy")) for metrics in found):
+    main = {run.files.kind.metric for run in runs}
+    if all(missing(metrics.get(key)) for metrics in found for key in main):
         return Section("Results", [say("Nothing was evaluated yet.")])
     rows = [
         Row(_link(run), problem.same(run.settings), m) for run, m in zip(runs, found, strict=True)
     ]
-    rounds = [str(metrics.get("round", "-")) for metrics in found]
+    rounds = _counts(runs, found)
     parts: list[Part] = [
-        say("On clients' own test data. " + _rule(run.settings for run in runs) + _owned(differs)),
-        standings.table("run", rows, RESULTS, {"round": rounds}),
+        say(_measured_on(runs) + _rule(run.settings for run in runs) + _owned(differs)),
+        standings.table("run", rows, _told(runs, found), rounds),
     ]
     if len({run.group for run in runs}) < len(runs):
         words = "Over seeds: the mean, and the standard deviation of a sample; of runs "
@@ -64,6 +66,30 @@ def _results(
         words += _rule(map(_seedless, runs))
         parts += [say(words), _over_seeds(runs, found)]
     return Section("Results", parts)
+
+
+def _told(runs: Sequence[Named], found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the metrics that have a column."""
+    keys = [
+        key for run, said in zip(runs, found, strict=True) for key in told(run.files.kind, said)
+    ]
+    return list(dict.fromkeys(keys))
+
+
+def _counts(runs: Sequence[Named], found: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[str]]:
+    """Returns columns of the round or step that each run was measured in."""
+    units = dict.fromkeys(run.files.kind.unit for run in runs)
+    return {unit: [str(metrics.get(unit, "-")) for metrics in found] for unit in units}
+
+
+def _measured_on(runs: Sequence[Named]) -> str:
+    headings = {view.of(run.files.kind).heading for run in runs}
+    said = headings.pop()
+    return f"On {said}. " if said and not headings else ""
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _rule(settings: Iterable[Mapping[str, Any]]) -> str:
@@ -90,30 +116,34 @@ def _over_seeds(runs: Sequence[Named], found: Sequence[Mapping[str, Any]]) -> Ta
     problems = {run.group: problem.same(_seedless(run)) for run in runs}
     for run, metrics in zip(runs, found, strict=True):
         groups.setdefault(run.group, {})[run.settings.get("seed")] = metrics
-    rows = []
+    rows, shown = [], _told(runs, found)
     for name, seeds in groups.items():
         members = list(seeds.values())
-        known = {key: [m[key] for m in members if not missing(m.get(key))] for key in RESULTS}
+        known = {key: [m[key] for m in members if not missing(m.get(key))] for key in shown}
         spreads = {key: spread(values) for key, values in known.items() if values}
         means = {key: value.mean for key, value in spreads.items()}
         deviations = {k: value.std for k, value in spreads.items() if value.std is not None}
         rows.append(Row(name, problems[name], means, deviations))
     counts = [str(len(members)) for members in groups.values()]
-    return standings.table("runs", rows, RESULTS, {"runs": counts})
+    return standings.table("runs", rows, shown, {"runs": counts})
 
 
 def _curves(runs: Sequence[Named], picture: Path) -> Section:
-    title = "Accuracy over the rounds"
+    kind = runs[0].files.kind
+    shown = measure(kind.metric)
+    title = f"{_capital(shown.label)} over the {kind.unit}s"
     groups: dict[str, list[tuple[list[int], list[float]]]] = {}
     for run in runs:
-        known = [r for r in run.files.records if not missing(r.get("test_accuracy"))]
+        records = run.files.records if run.files.kind.metric == kind.metric else []
+        known = {at(r): v for r in records if (v := number_in(r, kind.metric)) is not None}
         if known:
-            line = [r["round"] for r in known], [r["test_accuracy"] for r in known]
+            line = list(known), list(known.values())
             groups.setdefault(run.group, []).append(line)
     if not groups:
         return Section(title, [])
-    line_pictures.runs_picture(groups, "Test accuracy, all samples", picture)
-    shows = "Test accuracy over all samples, round by round"
+    words = _capital(shown.words)
+    line_pictures.runs_picture(groups, shown.label, kind.unit, words, picture, share=shown.percent)
+    shows = f"{words}, {kind.unit} by {kind.unit}"
     if len(runs) > len(groups):
         shows += "; runs of one colour differ in their seed only"
     return Section(title, [Picture(picture, shows)])
@@ -126,7 +156,7 @@ def _methods(runs: Sequence[Named]) -> Section:
             for method, metrics in methods(result).items():
                 name = Link(f"{run.label}: {method}", f"#{run.place}")
                 rows.append(Row(name, problem.same(run.settings), metrics))
-                rounds.append(str(result["round"]))
+                rounds.append(str(result[run.files.kind.unit]))
     if not rows:
         return Section("Reliability", [])
     words = say(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jfl.report.pages import background, outcome, page
+from jfl.report.pages import page, view
 from jfl.report.pages.differences import Named
 from jfl.report.pages.html import paragraph, section, text
 from jfl.report.pages.parts import Section
@@ -22,13 +22,13 @@ def of_one(run: RunFiles) -> str:
     found = [content for content in page.sections(run, MOST_CLIENTS) if content.parts]
     names = [_name(content) for content in found]
     top = [
-        f"<h1>{text(run.title)}</h1>",
-        paragraph(outcome.headline(run), "lead"),
-        paragraph(background.notice(run)),
+        f"<h1>{text(view.title(run))}</h1>",
+        paragraph(view.of(run.kind).headline(run), "lead"),
+        paragraph(view.of(run.kind).notice(run)),
         _contents([(content.title, name) for content, name in zip(found, names, strict=True)]),
     ]
     body = [section(content, name) for content, name in zip(found, names, strict=True)]
-    return _whole(run.title, top, body, [run])
+    return _whole(view.title(run), top, body, [run])
 
 
 def of_several(runs: Sequence[Named], shared: Sequence[Section]) -> str:
@@ -45,9 +45,10 @@ def of_several(runs: Sequence[Named], shared: Sequence[Section]) -> str:
 
 def _folded(run: Named) -> str:
     found = [content for content in page.sections(run.files, MOST_CLIENTS) if content.parts]
+    shown = view.of(run.files.kind)
     parts = [
-        paragraph(outcome.headline(run.files), "lead"),
-        paragraph(background.notice(run.files)),
+        paragraph(shown.headline(run.files), "lead"),
+        paragraph(shown.notice(run.files)),
         *(section(content, f"{run.place}-{_name(content)}", 3) for content in found),
     ]
     return "\n".join(
@@ -55,7 +56,7 @@ def _folded(run: Named) -> str:
             f'<details class="run" id="{run.place}">',
             f"<summary>{text(run.label)}</summary>",
             "<div>",
-            f"<p>{text(run.files.title)}</p>",
+            f"<p>{text(view.title(run.files))}</p>",
             *filter(None, parts),
             "</div>",
             "</details>",

@@ -27,7 +27,6 @@ def chosen(config: Config | None = None, **given_facts) -> Plan:
         "state_bytes": 100 * MIB,
         "peer_bytes": 50 * MIB,
         "budget": 1000 * MIB,
-        "jaxlib": "1.0",
     }
     return plan.choose(config or Config(), **facts | given_facts)
 

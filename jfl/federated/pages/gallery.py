@@ -1,18 +1,18 @@
-"""The pictures of a run folder, drawn from its files."""
+"""The pictures of a federated run, drawn from its files."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jfl.report import evaluations
+from jfl.federated.pages import owners
 from jfl.report.pictures import data_pictures, line_pictures, result_pictures
-from jfl.report.summary import read_partition
-from jfl.report.words import missing
-from jfl.runs.journal import Journal
+from jfl.runs.journal import Journal, at, number_in
 
+UNIT = "round"
 PARTITION = ("partition.png", "partition_bars.png")
-_LAST = "loss.png"
+LAST = "loss.png"
+"""The picture that is drawn last: where it is, the others are."""
 
 
 def draw_partition(folder: Path, title: str, into: Path | None = None) -> list[Path]:
@@ -24,7 +24,7 @@ def draw_partition(folder: Path, title: str, into: Path | None = None) -> list[P
 
 def draw_owners(folder: Path, title: str, path: Path, *, stacked: bool) -> bool:
     """Draws who owns what, from partition.csv; returns False where that cannot be read."""
-    counts = read_partition(folder).counts
+    counts = owners.read(folder).counts
     if not counts.size:
         return False
     draw = data_pictures.bars_picture if stacked else data_pictures.partition_picture
@@ -49,8 +49,11 @@ def draw_results(folder: Path, title: str, into: Path | None = None) -> list[Pat
         series = {"all samples": "test_accuracy", "mean over clients": "test_accuracy_mean"}
         band = [np.nanquantile(values, [0.1, 0.9]) for _, values in evaluated]
         result_pictures.curves_picture(
-            [record["round"] for record, _ in evaluated],
-            {name: [record.get(key) for record, _ in evaluated] for name, key in series.items()},
+            [at(record) for record, _ in evaluated],
+            {
+                name: [number_in(record, key) for record, _ in evaluated]
+                for name, key in series.items()
+            },
             title,
             drawn[-1],
             band=np.stack(band, axis=1),
@@ -59,25 +62,14 @@ def draw_results(folder: Path, title: str, into: Path | None = None) -> list[Pat
         if draw(folder, title, place / name):
             drawn.append(place / name)
     losses = {
-        record["round"]: record["train_loss"]
+        at(record): loss
         for record in journal.records()
-        if not missing(record.get("train_loss"))
+        if (loss := number_in(record, "train_loss")) is not None
     }
-    if losses:  # the last one: where it is, the others are
-        drawn.append(place / _LAST)
-        line_pictures.loss_picture(list(losses), list(losses.values()), title, drawn[-1])
+    if losses:
+        drawn.append(place / LAST)
+        line_pictures.loss_picture(losses, "training loss", UNIT, title, drawn[-1])
     return drawn
-
-
-def refresh(folder: Path, title: str, into: Path) -> None:
-    """Draws into another folder what a run has no picture of, or one older than its journal."""
-    journal, last = folder / "journal.jsonl", folder / _LAST
-    drawn = last.is_file() and journal.is_file()
-    if not drawn or last.stat().st_mtime < journal.stat().st_mtime:
-        draw_results(folder, title, into)
-    if not all((folder / name).is_file() for name in PARTITION):
-        draw_partition(folder, title, into)
-    evaluations.refresh(folder, title, into)
 
 
 def draw_clients(folder: Path, title: str, path: Path) -> bool:
@@ -86,7 +78,7 @@ def draw_clients(folder: Path, title: str, path: Path) -> bool:
     if not evaluated:
         return False
     record, last = evaluated[-1]
-    samples = read_partition(folder).sizes.get("test")
+    samples = owners.read(folder).sizes.get("test")
     result_pictures.clients_picture(
         last,
         samples if samples is not None and len(samples) == len(last) else None,

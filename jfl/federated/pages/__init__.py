@@ -1,0 +1,1 @@
+"""What people see of federated runs: clients, who owns what, who helps whom."""

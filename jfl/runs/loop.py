@@ -1,0 +1,150 @@
+"""THE LOOP: a step -> evaluate -> journal -> checkpoint, and again.
+
+Every number of step n follows from the seed and n, so a run that was killed at any moment and
+resumed from its last checkpoint ends with the same bits. Values that a step leaves on a device are
+fetched when the next one has begun.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jfl import tree
+from jfl.errors import CheckpointError
+from jfl.runs import seal
+from jfl.runs.checkpoint import Checkpoints
+from jfl.runs.costs import peak_rss_mb
+from jfl.runs.job import Done, Job
+from jfl.runs.journal import Journal
+from jfl.runs.progress import Steps
+
+
+def run(job: Job, folder: Path, watch: Steps, resume_from: int | None = None) -> int:
+    """Takes the steps of a job, from the first or from a checkpoint of its folder.
+
+    Returns:
+        The last unit that is done.
+
+    Raises:
+        CheckpointError: a checkpoint could not be written, or does not fit the config.
+    """
+    settings = getattr(job.config, "checkpoint", None)
+    checkpoints = Checkpoints(folder / "checkpoints", settings)
+    if resume_from is not None:
+        check_fits(job, checkpoints, resume_from)
+        job.restore(checkpoints.restore(resume_from))
+    journal = Journal(folder, job.unit)
+    journal.cut(resume_from or 0)
+    keeper = _Keeper(job, folder, journal, checkpoints, watch, resume_from or 0)
+    total, everys = job.total, _everys(job)
+    while not keeper.stopped and (total is None or keeper.reached < total):
+        done = keeper.reached
+        until = min((done // every + 1) * every for every in everys)
+        # no step reaches over an evaluation or a checkpoint
+        keeper.take(job.step(done + 1, until if total is None else min(until, total)))
+    keeper.settle()
+    checkpoints.wait()
+    return keeper.reached
+
+
+def _everys(job: Job) -> list[int]:
+    return [_every(job, name) for name in ("evaluate", "checkpoint")]
+
+
+def _every(job: Job, section: str) -> int:
+    return getattr(getattr(job.config, section, None), "every", 2**31)
+
+
+class _Keeper:
+    """Keeps what steps leave: evaluations, lines of the journal, checkpoints, timings."""
+
+    def __init__(
+        self,
+        job: Job,
+        folder: Path,
+        journal: Journal,
+        checkpoints: Checkpoints,
+        watch: Steps,
+        reached: int,
+    ) -> None:
+        self._job, self._folder, self._watch = job, folder, watch
+        self._journal, self._checkpoints = journal, checkpoints
+        self._evaluate, self._save = _everys(job)
+        self._unwritten: Done | None = None
+        self._untimed: Done | None = None
+        self._since = time.perf_counter()
+        self.reached = reached
+        self.stopped = False
+
+    def take(self, done: Done) -> None:
+        """Keeps a step that was just begun; its results may not be there yet."""
+        for text in done.notes:
+            self._watch.note(text)
+        self.settle()
+        number = self.reached = done.through
+        last = number == self._job.total
+        measuring = last or number % self._evaluate == 0
+        if measuring:
+            done.record.update(self._job.evaluate())
+        self._unwritten = self._untimed = done
+        self.stopped = self._watch.stop()
+        saving = last or self.stopped or number % self._save == 0
+        if saving and (state := self._job.snapshot()) is not None:
+            self._checkpoint(done, state)
+        if measuring or saving:
+            self.settle()
+
+    def _checkpoint(self, done: Done, state: dict[str, Any]) -> None:
+        self._write()
+        self._watch.saving()
+        stacked = self._job.stacked
+        about = {"score": self._job.score(done.record)}
+        about |= {} if stacked is None else {"clients": stacked}
+        about |= seal.mark(self._folder, self._journal)
+        self._checkpoints.save(done.through, state, about, self._job.unit)
+
+    def settle(self) -> None:
+        """Writes what the last step left, and what it cost."""
+        self._write()
+        done, self._untimed = self._untimed, None
+        if done is None:
+            return
+        now = time.perf_counter()
+        seconds, self._since = now - self._since, now
+        costs = done.costs | {"seconds": seconds, "peak_rss_mb": peak_rss_mb()}
+        if "seconds" in done.costs:
+            costs["train_seconds"] = done.costs["seconds"]
+        self._journal.time(done.through, costs)
+        self._watch.done(done.through, done.record, costs)
+
+    def _write(self) -> None:
+        done, self._unwritten = self._unwritten, None
+        if done is not None:
+            done.record.update(jax.device_get(done.record))
+            self._journal.write(done.through, done.record)
+
+
+def check_fits(job: Job, checkpoints: Checkpoints, number: int) -> None:
+    """Refuses a checkpoint of another model or method.
+
+    Raises:
+        CheckpointError: names the first array that differs.
+    """
+    wanted = {
+        path: (tuple(leaf.shape), str(leaf.dtype))
+        for path, leaf in tree.paths(job.shapes()).items()
+    }
+    found = checkpoints.shapes(number)
+    for path in sorted(wanted.keys() | found.keys()):
+        if wanted.get(path) != found.get(path):
+            there, here = (_shown(shapes.get(path)) for shapes in (found, wanted))
+            raise CheckpointError(
+                f"the checkpoint {checkpoints.folder / str(number)} is of another model or "
+                f"algorithm: {path} is {there} there, but {here} in this run"
+            )
+
+
+def _shown(array: tuple[tuple[int, ...], str] | None) -> str:
+    return "absent" if array is None else f"{array[1]}{list(array[0])}"
