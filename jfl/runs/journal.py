@@ -33,10 +33,12 @@ _NUMBER = re.compile(rb'\{"[a-z_]+": (\d{1,18})[,}]')
 _MARK = re.compile(rb'\{"[a-z_]+": \d+, "replanned": "(?:[^"\\]|\\.)*"\}')
 """A line that only says in which other way the run goes on is no result."""
 _ARRAYS = b'"arrays": ["'
+_NUMBERS = ("train_", "valid_", "test_")
+"""Results whose names begin so are numbers, or lists of them."""
 
 
 class Record(Document):
-    """A line: first the number of a round or step, then numbers and lists of them by name."""
+    """A line: first the number of a round or step, then results by name."""
 
     arrays: list[str] = Field(default=[])
     """Which results are in arrays/<number>.npz."""
@@ -53,7 +55,7 @@ class Record(Document):
             raise ValueError(f"{first[:60]} should be the number of a round or step" if first else
                              "is empty")  # fmt: skip
         for name, value in content.items():
-            if isinstance(value, str | dict) and name not in cls.model_fields:
+            if isinstance(value, str | dict) and name.startswith(_NUMBERS):
                 raise ValueError(f"{name[:60]} should be a number or a list of numbers")
         return content
 
@@ -128,9 +130,12 @@ class Journal:
         except ValueError as error:
             if torn:
                 return False
-            with (self._folder / name).open("rb") as file:
-                place = file.read(start).count(b"\n") + 1
-            raise self._damaged(name, place, error) from error
+            raise self._damaged(name, self._place(name, start), error) from error
+
+    def _place(self, name: str, start: int) -> int:
+        """Returns the number of the line that begins at a byte, from 1."""
+        with (self._folder / name).open("rb") as file:
+            return file.read(start).count(b"\n") + 1
 
     def records(self) -> list[dict[str, Any]]:
         """Returns the records of all rounds or steps.
@@ -157,11 +162,14 @@ class Journal:
         path = self._folder / name
         if not path.is_file() or path.stat().st_size <= _TAIL:
             return list(self._lines(name))
-        found, room = [], _TAIL
-        for _, line in lines_backwards(path):
-            record = _sound(line)
-            found += [] if record is None else [record]
+        found, room, size = [], _TAIL, path.stat().st_size
+        for start, line in lines_backwards(path):
             room -= len(line)
+            try:
+                found.append(_parsed(line, next(iter(found[-1])) if found else None))
+            except ValueError as error:
+                if start + len(line) < size or (start == 0 and not _torn(line)):
+                    raise self._damaged(name, self._place(name, start), error) from error
             if room <= 0 and found:
                 break
         return found[::-1]
@@ -258,9 +266,11 @@ class Journal:
             raise CheckpointError(f"{path} cannot be read ({error.strerror}); {COPY}") from error
 
     def _lines(self, name: str) -> Iterator[dict[str, Any]]:
+        unit = None
         for place, line in self._raw(name):
             try:
-                record = documents.parse(documents.decoded(line), Record)
+                record = _parsed(line, unit)
+                unit = next(iter(record))
             except ValueError as error:
                 if self._ends(name, line) and (place > 1 or _torn(line)):
                     return  # it has no end: a kill came while it was written
@@ -289,6 +299,18 @@ def _numbered(line: bytes) -> int:
     if found and line.endswith(b"}"):
         return int(found[1])
     return at(documents.parse(documents.decoded(line), Record))
+
+
+def _parsed(line: bytes, unit: str | None) -> dict[str, Any]:
+    """Returns what a line holds.
+
+    Raises:
+        ValueError: it is no record, or counts something else than its neighbours, `unit`.
+    """
+    record = documents.parse(documents.decoded(line), Record)
+    if unit is not None and unit not in record:
+        raise ValueError(f"{unit} is missing")
+    return record
 
 
 def _sound(line: bytes) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from jfl.config import parse_yaml
-from jfl.errors import UsageError
+from jfl.errors import CheckpointError, UsageError
 from jfl.files import documents
 from jfl.files.documents import Document
 from jfl.runs import kinds
@@ -163,9 +163,14 @@ def counted(content: dict[str, Any], key: str) -> int | None:
     return value if type(value) is int else None
 
 
-def result(run: Path) -> dict[str, Any]:
+def result(run: Path, remedy: str = _RESUME) -> dict[str, Any]:
     """Returns what a run came to; nothing where it is not finished."""
-    return documents.read_if_there(run / "result.json", Result, _RESUME.format(run=run))
+    path, remedy = run / "result.json", remedy.format(run=run)
+    content = documents.read_if_there(path, Result, remedy)
+    key = kinds.of(config(run)).total
+    if path.is_file() and counted(content, key) is None:
+        raise CheckpointError(f"{path} is damaged: {key} is no whole number; {remedy}")
+    return content
 
 
 def environment(run: Path) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from jfl.config import parse_yaml
+from jfl.federated.pages import owners
 from jfl.report.pages import page
-from jfl.report.summary import write_partition
 from jfl.runs.journal import Journal
 
 CONFIG = {
@@ -72,7 +72,7 @@ def make(folder: Path, records: list[dict], **config) -> Journal:
 def partition(folder: Path, counts: np.ndarray) -> None:
     sizes = counts.sum(axis=1)
     parts = {"train": sizes // 2, "valid": sizes * 0, "test": sizes - sizes // 2}
-    write_partition(folder, counts, {name: part.tolist() for name, part in parts.items()})
+    owners.write(folder, counts, {name: part.tolist() for name, part in parts.items()})
 
 
 def written(folder: Path) -> str:
@@ -106,7 +106,10 @@ def test_a_finished_run(tmp_path):
         "| calibration error, mean over clients (F-ECE) | 3.12 % |",
     ):
         assert f"\n{row}\n" in results
-    assert "highest in round 2 (80.00 %); on test data it was 90.00 % there." in results
+    assert (
+        "The best validation accuracy was that of round 2 (80.00 %); accuracy was 90.00 % there."
+        in results
+    )
     clients = section(text, "Clients")
     assert "| client | train samples | test samples | accuracy | NLL | ECE |" in clients
     assert "| 0 | 15 | 15 | 87.50 % | 0.5000 | 2.00 % |" in clients

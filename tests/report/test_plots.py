@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from jfl.cli import main
+from jfl.federated.pages import owners
 from jfl.report.compare import heat_map
 from jfl.report.compare.comparison import Spread
 from jfl.report.compare.measures import measure
-from jfl.report.summary import write_partition
 from tests.report.run_folders import evaluated, grid_of_runs, measured, run
 
 START = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
@@ -189,7 +189,7 @@ def test_pictures_of_one_run(tmp_path, capsys, kind):
     arrays = {"test_accuracy_per_client": [0.4, 0.6], "affinity": [[1.0, 0.2], [0.1, 1.0]]}
     folder = run(tmp_path / "r", records=[measured(4, 0.5, **arrays)])
     evaluated(folder, {"base": {}, "aph": {}})
-    write_partition(folder, np.array([[3, 1], [0, 5]]), {"test": [1, 2]})
+    owners.write(folder, np.array([[3, 1], [0, 5]]), {"test": [1, 2]})
     plot(capsys, kind, folder, "--out", tmp_path / "p.png")
 
     assert (tmp_path / "p.png").read_bytes().startswith(START["png"])

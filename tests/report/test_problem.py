@@ -250,7 +250,7 @@ def test_a_table_without_metrics_is_none(tmp_path, capsys):
 def page(tmp_path, monkeypatch):
     """A page of two algorithms under two alphas with two seeds each."""
     monkeypatch.setattr("jfl.federated.pages.view.FederatedView.refresh", lambda *_: None)
-    monkeypatch.setattr("jfl.report.pictures.line_pictures.runs_picture", lambda *_: None)
+    monkeypatch.setattr("jfl.report.pictures.line_pictures.runs_picture", lambda *_, **__: None)
     values = {("fedavg", 0.1): 0.3, ("fedfomo", 0.1): 0.4, ("fedavg", 1.0): 0.8}
     values[("fedfomo", 1.0)] = 0.7
     runs = []
@@ -282,7 +282,7 @@ def test_a_page_compares_runs_of_one_problem_and_seed(page):
 
 def test_a_page_takes_no_mean_over_different_settings(tmp_path, monkeypatch):
     monkeypatch.setattr("jfl.federated.pages.view.FederatedView.refresh", lambda *_: None)
-    monkeypatch.setattr("jfl.report.pictures.line_pictures.runs_picture", lambda *_: None)
+    monkeypatch.setattr("jfl.report.pictures.line_pictures.runs_picture", lambda *_, **__: None)
     runs = []
     # settings of one algorithm or partition only
     for number, algorithm in enumerate(

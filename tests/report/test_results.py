@@ -239,10 +239,10 @@ def test_an_evaluation_of_other_models_is_refused(tmp_path):
 
 
 def test_what_is_no_number_is_no_result(tmp_path):
-    strange = measured(4, 0.5, test_brier=None, test_mce=True, test_auc="0.1", test_of=3)
+    strange = measured(4, 0.5, test_brier=None, test_mce=True, auc="0.1", test_of=3)
     (found,) = results.read(run(tmp_path / "r", records=[strange])).results("last")
 
-    assert set(found.metrics) == {"test_accuracy", "nll", "ece"}
+    assert set(found.metrics) == {"test_accuracy", "nll", "ece", "train_loss"}
 
 
 def test_the_accuracy_of_any_other_model_is_a_metric() -> None:

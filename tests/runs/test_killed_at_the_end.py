@@ -17,8 +17,9 @@ import pytest
 
 from jfl.federated.heads import train as heads_job
 from jfl.federated.heads.folder import HeadsFolder
+from jfl.federated.heads.seal import everything
 from jfl.report.screen import Screen
-from jfl.runs import overview, seal, start
+from jfl.runs import overview, start
 from jfl.sweep import config
 from jfl.sweep.folder import missing
 from tests.command_line import (
@@ -102,7 +103,7 @@ def assert_complete(run: Path) -> None:
     assert all((run / name).stat().st_size > 1000 for name in PICTURES)
     assert leftovers(run) == []
     assert overview.closed(run)
-    seal.everything(run)
+    everything(run)
 
 
 def unfinished(folder: Path) -> Path:
@@ -128,7 +129,7 @@ def moments(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         "\n".join([*(run / "journal.jsonl").read_text().splitlines()[:11], ""])
     )
     with kept(run, place, at_the_end) as found:
-        start.go_on(str(run), [], QUIET)
+        start.go_on(str(run), [], Live(QUIET))
     assert_complete(run)
     return found
 
@@ -146,7 +147,7 @@ def test_killed_at_any_moment_of_the_end_all_is_made(moments: list[Path]) -> Non
         closed = overview.closed(moment)
         assert missing(moment, asked) == (None if closed else "train")  # as a sweep asks
         assert closed == (moment == moments[-1])
-        told, code = start.go_on(str(moment), [], QUIET)
+        told, code = start.go_on(str(moment), [], Live(QUIET))
         assert code == 0
         assert told["params_sha256"] == result(straight())["params_sha256"]
         assert_complete(moment)
@@ -156,7 +157,7 @@ def test_killed_at_any_moment_of_the_end_all_is_made(moments: list[Path]) -> Non
 @pytest.mark.slow
 def test_killed_before_there_is_a_result(moments: list[Path]) -> None:
     for moment in moments:
-        start.go_on(str(moment), [], QUIET)
+        start.go_on(str(moment), [], Live(QUIET))
         assert_complete(moment)
 
 

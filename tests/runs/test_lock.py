@@ -172,7 +172,7 @@ def test_printing_goes_on_when_the_terminal_is_gone(tmp_path: Path) -> None:
     program = f"""
 import sys, time
 sys.path.insert(0, {ROOT!r})
-from jfl.interrupt import stop_signals
+from jfl.runs.interrupt import stop_signals
 from jfl.report.screen import Screen
 with stop_signals() as wish:
     screen = Screen()

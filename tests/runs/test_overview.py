@@ -38,6 +38,8 @@ def test_a_run_is_described_from_its_files(tmp_path: Path) -> None:
     assert described == {
         "run": str(tmp_path / "run"),
         "state": "finished",
+        "kind": "federated",
+        "unit": "round",
         "algorithm": "fedavg",
         "data": "mnist",
         "embedded": True,

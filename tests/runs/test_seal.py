@@ -12,6 +12,7 @@ from jfl.errors import CheckpointError, DataError
 from jfl.federated import measure
 from jfl.federated.heads import train as heads_job
 from jfl.federated.heads.folder import HeadsFolder
+from jfl.federated.heads.seal import everything
 from jfl.federated.partition.base import Partition
 from jfl.files import documents
 from jfl.report.screen import Screen
@@ -62,7 +63,7 @@ def test_one_bit_of_the_heads_is_seen_and_made_anew(run: Path, tmp_path: Path) -
     folder = make_heads(run)
 
     np.testing.assert_array_equal(folder.read(np.arange(6))["weight"], members)
-    seal.everything(run)
+    everything(run)
 
 
 def change_settings(heads: Path) -> None:
@@ -98,7 +99,7 @@ def test_other_changes_to_heads_are_seen(
     with pytest.raises(CheckpointError, match=says):
         measure.run(str(run), "last", heads=["aph"])
     with pytest.raises(CheckpointError, match=says):
-        seal.everything(run)
+        everything(run)
 
 
 def test_an_empty_result_does_not_finish_heads(run: Path, tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_a_checkpoint_of_elsewhere_is_refused(
     with pytest.raises(CheckpointError, match=says):
         heads_job.run(str(run), "aph", [], QUIET, name="more")
     with pytest.raises(CheckpointError, match=says):
-        seal.everything(run)
+        everything(run)
     seal.check(run, 11)
 
 
@@ -167,7 +168,7 @@ def test_a_resume_goes_back_to_what_is_its_own(run: Path, tmp_path: Path) -> Non
     assert done.code == 0, done.err
     assert "warning: checkpoint 12 is skipped: it says it is round 11" in done.out
     assert_same(run, straight())
-    seal.everything(run)
+    everything(run)
 
 
 def move_a_test_sample(run: Path) -> None:
@@ -258,7 +259,7 @@ def test_all_that_jfl_does_keeps_the_seal(run: Path, tmp_path: Path) -> None:
             change_the_plan(moved)
         done = warm(*words, cwd=tmp_path)
         assert done.code == 0, done.err
-        seal.everything(moved)
+        everything(moved)
     assert sum("replanned" in record for record in journal(moved)) == 1
 
 

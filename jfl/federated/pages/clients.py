@@ -15,6 +15,8 @@ from jfl.runs.journal import Journal
 ALL_SHOWN = 50  # with more clients than this a table shows the worst and the best
 ENDS = 10
 ROUNDS_SHOWN = 20
+_METRICS = {"accuracy": "test_accuracy", "nll": "nll", "ece": "ece"}
+"""How each of a client's numbers is shown."""
 
 
 def per_client(run: RunFiles, name: str) -> np.ndarray | None:
@@ -40,7 +42,7 @@ def clients(run: RunFiles, most: int = ALL_SHOWN) -> Section:
     def rows(ids: Sequence[int] | np.ndarray) -> Table:
         body = [
             [str(client), *(str(count[client]) for count in sizes.values())]
-            + [amount(name, float(values[client])) for name, values in columns.items()]
+            + [amount(_METRICS[name], float(values[client])) for name, values in columns.items()]
             for client in ids
         ]
         return Table(header, body, sortable=True)
