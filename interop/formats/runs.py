@@ -75,11 +75,16 @@ def read(run: Path, which: str) -> Contents:
     inner = read_checkpoint(run / "checkpoints" / str(number))
     about = inner.about | {
         "rounds": list(found),
-        "algorithm": small_files.settings(run)["algorithm"]["name"],
+        "algorithm": _what(small_files.settings(run)),
         "best": manifest.best(found),
         "unfinished": orbax.leftovers(run / "checkpoints"),
     }
     return Contents("jfl run", inner.entries, about, inner.clients)
+
+
+def _what(config: dict[str, Any]) -> str:
+    """Returns what a run runs: the algorithm of a federation, or the name of another job."""
+    return config["algorithm"]["name"] if "algorithm" in config else str(config.get("kind"))
 
 
 def read_checkpoint(path: Path) -> Contents:
@@ -90,5 +95,6 @@ def read_checkpoint(path: Path) -> Contents:
     """
     content = manifest.read(path)
     inner = orbax.read(path / _ARRAYS)
-    about = {"round": content.get("round"), "score": manifest.score(content), "committed": True}
+    about = {"round": manifest.number(content), "unit": content.get("unit", manifest.UNIT)}
+    about |= {"score": manifest.score(content), "committed": True}
     return Contents("jfl checkpoint", inner.entries, about, content.get("clients"))

@@ -64,7 +64,11 @@ def inspect(path: str, **flags: Any) -> None:
     asked |= {key: flags[key] for key in ("stats", "clients", "lora", "verify")}
     result = looking.run(Path(path), looking.Wanted(**asked, classes=prefixes))
     screen.say(f"{path}: {_headline(result)}")
-    what = f"round {result['round']}" if result.get("round") is not None else result["kind"]
+    what = (
+        f"{result.get('unit', 'round')} {result['round']}"
+        if result.get("round") is not None
+        else result["kind"]
+    )
     if result["tensors"]:
         screen.say_all(shown.tree(what, result["tensors"]))
     else:
@@ -90,7 +94,7 @@ def _headline(result: dict[str, Any]) -> str:
     if result.get("rounds"):
         saved = ", ".join(map(str, result["rounds"]))
         best = f" (best {result['best']})" if result.get("best") is not None else ""
-        parts.append(f"saved rounds {saved}{best}")
+        parts.append(f"saved {result.get('unit', 'round')}s {saved}{best}")
     parts += [f"{key} {result[key]}" for key in ("class", "lora_alpha", "r") if key in result]
     if result.get("committed") is False:
         parts.append("not committed")

@@ -82,12 +82,14 @@ Examples:
 @click.option("--timeout", default=600.0, show_default=True, help="Seconds to wait for it.")
 @options.common
 def stop(run: str, now: bool, timeout: float, **flags: Any) -> None:
-    """Stop a run after its round, saved; `jfl train --resume RUN` goes on."""
+    """Stop a run after its round or step, saved; `jfl train --resume RUN` goes on."""
     from jfl.report.screen import Screen
     from jfl.runs import overview
 
     after = overview.stop(Path(run), timeout, now=now)
     screen = Screen(stderr=flags["as_json"])
-    screen.say(f"{run} is {after['state']} after round {after['round']} of {after['rounds']}")
+    unit, total = after["unit"], after[f"{after['unit']}s"]
+    far = f"{unit} {after[unit]}" + ("" if total is None else f" of {total}")
+    screen.say(f"{run} is {after['state']} after {far}")
     if flags["as_json"]:
         answer(after)

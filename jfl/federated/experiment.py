@@ -16,7 +16,6 @@ from jfl.federated.clients import plan as plans
 from jfl.federated.partition import base as partitions
 from jfl.models import base as models
 from jfl.optimize import optimizer
-from jfl.runs import checkpoint as checkpoints
 from jfl.runs import job as jobs
 from jfl.runs import settings
 
@@ -60,7 +59,7 @@ class Memory(Section):
         return int(float(match[1]) * 1024 ** ("KMGT".index(match[2].upper()) + 1))
 
 
-class Checkpoint(checkpoints.Config):
+class Checkpoint(jobs.Checkpoint):
     """The `checkpoint` section."""
 
     best: Literal["valid_accuracy", "none"] = "valid_accuracy"

@@ -15,6 +15,11 @@ def literal(text: object) -> str:
     return re.sub(r"([\\`*\[\]<>|]|\b_|_\b)", r"\\\1", printable(text))
 
 
+def capital(words: str) -> str:
+    """Returns words as a sentence begins."""
+    return words[:1].upper() + words[1:]
+
+
 def percent(value: float | None) -> str:
     """Returns a share (0..1) with two decimals; - where there is none."""
     return "-" if missing(value) else f"{100 * (value or 0):.2f} %"

@@ -14,19 +14,18 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore as ts
 from jaxtyping import Int
-from pydantic import Field
 
 from jfl import tree
-from jfl.config import Section
 from jfl.errors import CheckpointError, JflError, SafetyError
 from jfl.runs import manifest
+from jfl.runs.job import Checkpoint
 from jfl.runs.manifest import UNIT
 from jfl.sources.chunks import Held
 
@@ -36,23 +35,12 @@ _WRITING = ".writing"
 _HEADROOM = 1.1  # files are a little larger than their arrays
 
 
-class Config(Section):
-    """The `checkpoint` section."""
-
-    every: int = Field(default=10, ge=1)
-    """Save after every so many rounds or steps, and after the last."""
-    keep: int = Field(default=2, ge=1)
-    """Keep the newest so many, and the best."""
-    best: Literal["score", "none"] = "score"
-    """Also keep what was saved with the best score on validation data."""
-
-
 class Checkpoints:
     """The checkpoints of one run."""
 
-    def __init__(self, folder: Path, config: Config | None = None) -> None:
+    def __init__(self, folder: Path, config: Checkpoint | None = None) -> None:
         self.folder = folder
-        self._config = config or Config()
+        self._config = config or Checkpoint()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
 
@@ -266,7 +254,7 @@ class Checkpoints:
             )
 
 
-def needed_bytes(state: Any, config: Config, rounds: int | None) -> int:
+def needed_bytes(state: Any, config: Checkpoint, rounds: int | None) -> int:
     """Returns how much disk the checkpoints of a run take at their most."""
     kept = config.keep + (config.best != "none") + 1
     saves = kept if rounds is None else -(-rounds // config.every)

@@ -9,12 +9,11 @@ step and no snapshot: an evaluation, a selection) and unbounded (no total: a ser
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from jfl.config import Section
-from jfl.runs import checkpoint as checkpoints
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """Names that can be those of folders."""
@@ -45,11 +44,22 @@ class Evaluate(Section):
     """Evaluate after every so many rounds or steps, and after the last."""
 
 
+class Checkpoint(Section):
+    """The `checkpoint` section."""
+
+    every: int = Field(default=10, ge=1)
+    """Save after every so many rounds or steps, and after the last."""
+    keep: int = Field(default=2, ge=1)
+    """Keep the newest so many, and the best."""
+    best: Literal["score", "none"] = "score"
+    """Also keep what was saved with the best score on validation data."""
+
+
 class Stepped(Config):
     """The settings of jobs that go in steps."""
 
     evaluate: Evaluate = Evaluate()
-    checkpoint: checkpoints.Config = checkpoints.Config()
+    checkpoint: Checkpoint = Checkpoint()
 
 
 @dataclass(frozen=True)

@@ -183,6 +183,15 @@ class Journal:
                 return record
         return {}
 
+    def of(self, number: int) -> dict[str, Any]:
+        """Returns the record of a round or step, or an empty one."""
+        path = self._folder / JOURNAL
+        for _, line in lines_backwards(path) if path.is_file() else ():
+            record = _sound(line)
+            if record is not None and at(record) <= number and not _MARK.fullmatch(line):
+                return record if at(record) == number else {}
+        return {}
+
     def last(self) -> int:
         """Returns the last round or step, 0 before there is one."""
         path = self._folder / JOURNAL

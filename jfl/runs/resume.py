@@ -8,7 +8,7 @@ from jfl.errors import CheckpointError, UsageError
 from jfl.files import documents
 from jfl.runs import seal, settings, small_files
 from jfl.runs.folder import RunFolder
-from jfl.runs.journal import Journal, at
+from jfl.runs.journal import Journal
 
 
 def changed(run: RunFolder, changes: Sequence[str]) -> Any:
@@ -52,8 +52,7 @@ def _check_total(run: RunFolder, wanted: int) -> None:
             f"give {kind.total}={done} or more, or start another run with jfl train {anew} "
             f"{kind.total}={wanted}"
         )
-    kept = {at(r): r for r in Journal(run.path).records() if kind.metric in r}
-    if wanted == done and done not in kept:
+    if wanted == done and kind.metric not in Journal(run.path).of(done):
         raise UsageError(
             f"{kind.total}={wanted}, but {kind.unit} {done} of {run.path} is done and was not "
             f"evaluated, so its result would not be known; give {kind.total}={done + 1} or more"

@@ -29,7 +29,13 @@ def done(records: Sequence[Mapping[str, Any]], status: Mapping[str, Any], unit: 
 def summarise(folder: Path, kind: Kind) -> dict[str, Any]:
     """Returns what is done, the last evaluation and the costs of a run, from its journal."""
     journal = Journal(folder)
-    records, timing = journal.records(), journal.timing()
+    return summed_up(journal.records(), journal.timing(), kind)
+
+
+def summed_up(
+    records: Sequence[Mapping[str, Any]], timing: Sequence[Mapping[str, Any]], kind: Kind
+) -> dict[str, Any]:
+    """Returns what is done, the last evaluation and the costs, given all records and costs."""
     seconds = [value for row in timing if (value := number_in(row, "seconds")) is not None]
     memory = [value for row in timing if (value := number_in(row, "peak_rss_mb")) is not None]
     return {

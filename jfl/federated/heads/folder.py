@@ -23,9 +23,9 @@ from jfl.federated.heads.methods import base as adapters
 from jfl.files import documents
 from jfl.files.documents import Document, write_text
 from jfl.files.strict_json import dumps
-from jfl.runs import checkpoint as checkpoints
 from jfl.runs import manifest
 from jfl.runs.checkpoint import Checkpoints
+from jfl.runs.job import Checkpoint
 from jfl.runs.small_files import HeadsResult
 from jfl.types import Params
 
@@ -73,7 +73,7 @@ class HeadsFolder:
     @cached_property
     def saved(self) -> Checkpoints:
         """The members."""
-        everything = checkpoints.Config(keep=2**31, best="none")
+        everything = Checkpoint(keep=2**31, best="none")
         return Checkpoints(self.path / "members", everything)
 
     @property

@@ -18,7 +18,7 @@ from jfl.report.run_files import RunFiles
 from jfl.report.words import missing
 from jfl.runs.journal import at, number_in
 from jfl.runs.kinds import Kind
-from jfl.runs.summary import summarise
+from jfl.runs.summary import summed_up
 
 Pictures = Mapping[str, str]
 """Names of files and what they show."""
@@ -40,9 +40,8 @@ def headline(run: RunFiles) -> Paragraph:
     name, value = str(run.config.get("name", run.kind.name)), reached(run).get(run.kind.metric)
     if missing(value):
         return say(f"{name}, {progress(run)}; nothing was evaluated yet.")
-    words = measure(run.kind.metric).words
-    said = amount(run.kind.metric, value).words
-    return say(f"{name} reached a {words} of ", Strong(said), f" after {progress(run)}.")
+    label, said = measure(run.kind.metric).label, amount(run.kind.metric, value).words
+    return say(f"{name}: {label} ", Strong(said), f" after {progress(run)}.")
 
 
 def reached(run: RunFiles) -> dict[str, Any]:
@@ -51,7 +50,7 @@ def reached(run: RunFiles) -> dict[str, Any]:
     A run without any in its journal, as a converted one, may have one that `jfl eval` kept.
     """
     if run.evaluation:
-        return summarise(run.folder, run.kind) | {run.kind.unit: at(run.evaluation)}
+        return summed_up(run.records, run.timing, run.kind) | {run.kind.unit: at(run.evaluation)}
     return run.kept[0] if run.kept else {}
 
 

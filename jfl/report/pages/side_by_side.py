@@ -15,7 +15,7 @@ from jfl.report.pages.outcome import reached, told
 from jfl.report.pages.parts import Code, Link, Part, Picture, Section, Table, say
 from jfl.report.pages.standings import Row
 from jfl.report.pictures import line_pictures
-from jfl.report.words import missing
+from jfl.report.words import capital, missing
 from jfl.runs.journal import at, number_in
 
 
@@ -88,14 +88,10 @@ def _measured_on(runs: Sequence[Named]) -> str:
     return f"On {said}. " if said and not headings else ""
 
 
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
-
-
 def _rule(settings: Iterable[Mapping[str, Any]]) -> str:
     """Returns which results stand out."""
     rule = problem.rule(problem.differing(settings), "column")
-    return f"{rule[0].upper()}{rule[1:]} stands out."
+    return f"{capital(rule)} stands out."
 
 
 def _seedless(run: Named) -> dict[str, Any]:
@@ -131,7 +127,7 @@ def _over_seeds(runs: Sequence[Named], found: Sequence[Mapping[str, Any]]) -> Ta
 def _curves(runs: Sequence[Named], picture: Path) -> Section:
     kind = runs[0].files.kind
     shown = measure(kind.metric)
-    title = f"{_capital(shown.label)} over the {kind.unit}s"
+    title = f"{capital(shown.label)} over the {kind.unit}s"
     groups: dict[str, list[tuple[list[int], list[float]]]] = {}
     for run in runs:
         records = run.files.records if run.files.kind.metric == kind.metric else []
@@ -141,7 +137,7 @@ def _curves(runs: Sequence[Named], picture: Path) -> Section:
             groups.setdefault(run.group, []).append(line)
     if not groups:
         return Section(title, [])
-    words = _capital(shown.words)
+    words = capital(shown.words)
     line_pictures.runs_picture(groups, shown.label, kind.unit, words, picture, share=shown.percent)
     shows = f"{words}, {kind.unit} by {kind.unit}"
     if len(runs) > len(groups):

@@ -13,6 +13,7 @@ from jfl.report.pages import background, calibrated, outcome
 from jfl.report.pages.parts import Paragraph, Section, say
 from jfl.report.pictures import line_pictures
 from jfl.report.run_files import RunFiles
+from jfl.report.words import capital
 from jfl.runs.journal import at, number_in
 from jfl.runs.kinds import Kind
 
@@ -63,7 +64,7 @@ class View:
         """Returns the pictures of results and what they show."""
         unit = run.kind.unit
         return {
-            CURVE: f"{measure(run.kind.metric).label} over the {unit}s",
+            CURVE: capital(f"{measure(run.kind.metric).label} over the {unit}s"),
             LOSS: f"Training loss over the {unit}s",
         }
 
