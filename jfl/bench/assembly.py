@@ -47,7 +47,7 @@ def case(spec: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, float
             return fit(job, federation.client, *given)
         folder = HeadsFolder(Path(result["run"]), str(count))
         folder.start(job.about)
-        return list(job.local(folder))
+        return list(job.train(folder))
 
     def times() -> Iterator[dict[str, float]]:
         while True:

@@ -134,6 +134,18 @@ class Absent(DataError):
     """A data set is not where it was looked for."""
 
 
+def present(place: Path | None, title: str, looked: list[Path], remedy: str) -> Path:
+    """Returns where a data set was found.
+
+    Raises:
+        Absent: nowhere; names the places looked in, and the remedy.
+    """
+    if place is None:
+        places = " or ".join(str(path) for path in looked)
+        raise Absent(f"{title} is not in {places}: {remedy}")
+    return place
+
+
 def available(config: Config) -> bool:
     """Tells whether the data are there, without reading them."""
     return plugins.load("data", config.name).find(config) is not None

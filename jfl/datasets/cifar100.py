@@ -48,11 +48,7 @@ def load(config: base.Config) -> base.Dataset:
         DataError: the set is absent, incomplete or damaged.
         SafetyError: a pickle holds more than data.
     """
-    place = find(config)
-    if place is None:
-        looked = " or ".join(str(place) for place in _places(config))
-        archives = " or ".join(_LAYOUT.archives)
-        raise base.Absent(f"{TITLE} is not in {looked}: put {archives} there, unpacked or not")
+    place = base.present(find(config), TITLE, _places(config), _LAYOUT.remedy)
     x, y = cifar.read(place, _LAYOUT)
     return base.Dataset(
         name=TITLE,
@@ -65,4 +61,4 @@ def load(config: base.Config) -> base.Dataset:
 
 
 def _places(config: base.Config) -> list[Path]:
-    return [*config.places("cifar100"), *([] if config.dir else [Path("data")])]
+    return config.places("cifar100", Path("data"))

@@ -62,11 +62,9 @@ def load(config: Config) -> base.Dataset:
     Raises:
         DataError: a file is absent, truncated or malformed.
     """
-    place = find(config)
-    if place is None:
-        looked = " or ".join(str(place) for place in _places(config))
-        files = ", ".join(f"{name}.gz" for name in _names(config))
-        raise base.Absent(f"{TITLE} is not in {looked}: put gzip.zip there, or of it {files}")
+    names = ", ".join(f"{name}.gz" for name in _names(config))
+    remedy = f"put gzip.zip there, or of it {names}"
+    place = base.present(find(config), TITLE, _places(config), remedy)
     *counts, num_classes, first = _SPLITS[config.split]
     files = _files(place, config)
     images, labels = [], []

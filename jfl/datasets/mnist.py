@@ -8,16 +8,12 @@ recognition", 1998.
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from jfl.datasets import base
 from jfl.sources import idx
 from jfl.sources.download import File
 
 TITLE = "MNIST"
 SHAPE = (28, 28, 1)
-_PARTS = {"train": 60_000, "t10k": 10_000}
-_FILES = [f"{part}-{kind}-ubyte" for part in _PARTS for kind in ("images-idx3", "labels-idx1")]
 _URL = "https://ossci-datasets.s3.amazonaws.com/mnist"
 DOWNLOADS = (
     File(f"{_URL}/train-images-idx3-ubyte.gz", "md5:f68b3c2dcbeaaa9fbdd348bbdeb94873"),
@@ -35,8 +31,7 @@ class Config(base.Config):
 
 def find(config: base.Config) -> Path | None:
     """Returns the folder with all four files: `dir`, else a usual place."""
-    places = _places(config)
-    return next((p for p in places if len(idx.files(p, _FILES)) == len(_FILES)), None)
+    return idx.find(_places(config))
 
 
 def load(config: base.Config) -> base.Dataset:
@@ -45,22 +40,13 @@ def load(config: base.Config) -> base.Dataset:
     Raises:
         DataError: a file is absent, truncated or malformed.
     """
-    folder = find(config)
-    if folder is None:
-        files = ", ".join(f"{name}.gz" for name in _FILES)
-        looked = " or ".join(str(place) for place in _places(config))
-        raise base.Absent(f"{TITLE} is not in {looked}: put {files} there (or without .gz)")
-    paths = idx.files(folder, _FILES)
-    images, labels = [], []
-    for part, count in _PARTS.items():
-        images.append(idx.read(paths[f"{part}-images-idx3-ubyte"], (count, *SHAPE[:2])))
-        path = paths[f"{part}-labels-idx1-ubyte"]
-        labels.append(idx.labels(idx.read(path, (count,)), 10, str(path)))
+    folder = base.present(find(config), TITLE, _places(config), idx.REMEDY)
+    x, y = idx.read_all(folder)
     return base.Dataset(
         name=TITLE,
-        x=np.concatenate(images)[..., np.newaxis],
-        y=np.concatenate(labels),
-        num_classes=10,
+        x=x,
+        y=y,
+        num_classes=idx.CLASSES,
         licence="none stated; commonly given as CC BY-SA 3.0",
         source=_URL,
     )

@@ -46,10 +46,8 @@ def load(config: base.Config) -> base.Dataset:
     Raises:
         DataError: a file is absent, truncated or malformed.
     """
-    folder = find(config)
-    if folder is None:
-        looked = " or ".join(str(place) for place in config.places("svhn"))
-        raise base.Absent(f"{TITLE} is not in {looked}: put {' and '.join(_PARTS)} there")
+    remedy = f"put {' and '.join(_PARTS)} there"
+    folder = base.present(find(config), TITLE, config.places("svhn"), remedy)
     parts = [_read(folder / name, count) for name, count in _PARTS.items()]
     return base.Dataset(
         name=TITLE,

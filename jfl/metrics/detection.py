@@ -7,6 +7,8 @@ Reliability of Out-of-distribution Image Detection in Neural Networks", ICLR 201
 Exact, so from the scores themselves; they do not merge, except as means weighted by samples.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float
 
@@ -15,25 +17,16 @@ Scores = Float[np.ndarray, " _n"]
 
 def auroc(positive: Scores, negative: Scores) -> float:
     """Returns the chance that a positive scores above a negative, ties half; nan without either."""
-    if not len(positive) or not len(negative):
-        return float("nan")
-    both = np.concatenate([positive, negative])
-    _, place, count = np.unique(both, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(count) - (count - 1) / 2  # those who tie share their mean rank
-    above = ranks[place[: len(positive)]].sum() - len(positive) * (len(positive) + 1) / 2
-    return float(above / len(positive) / len(negative))
+    from sklearn.metrics import roc_auc_score
+
+    return _measured(roc_auc_score, positive, negative)
 
 
 def aupr(positive: Scores, negative: Scores) -> float:
     """Returns the average precision of finding the positives; nan without either."""
-    if not len(positive) or not len(negative):
-        return float("nan")
-    scores = np.concatenate([positive, negative])
-    order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(order < len(positive))
-    last = np.append(np.diff(scores[order]) != 0, True)  # ties are found together
-    hits, found = hits[last], np.flatnonzero(last) + 1
-    return float((np.diff(hits, prepend=0) * hits / found).sum() / len(positive))
+    from sklearn.metrics import average_precision_score
+
+    return _measured(average_precision_score, positive, negative)
 
 
 def fpr95(positive: Scores, negative: Scores) -> float:
@@ -45,3 +38,13 @@ def fpr95(positive: Scores, negative: Scores) -> float:
         return float("nan")
     limit = np.sort(negative)[int(np.ceil(0.95 * len(negative))) - 1]
     return float((positive <= limit).mean())
+
+
+def _measured(measure: Callable[..., float], positive: Scores, negative: Scores) -> float:
+    """Returns what scikit-learn measures, which takes finite scores of both kinds only."""
+    if not len(positive) or not len(negative):
+        return float("nan")
+    scores = np.concatenate([positive, negative])
+    finite = np.finfo(scores.dtype)
+    truth = np.arange(len(scores)) < len(positive)
+    return float(measure(truth, np.clip(scores, finite.min, finite.max)))

@@ -34,6 +34,11 @@ class Layout:
     num_classes: int
 
     @property
+    def remedy(self) -> str:
+        """What to do where the set is absent."""
+        return f"put {' or '.join(self.archives)} there, unpacked or not"
+
+    @property
     def versions(self) -> tuple[list[str], list[str]]:
         """File names of the python and of the binary version."""
         return list(self.parts), [f"{name}.bin" for name in self.parts]

@@ -18,6 +18,34 @@ from jfl.errors import DataError
 
 _UNSIGNED_BYTE = 0x08
 
+PARTS = {"train": 60_000, "t10k": 10_000}
+"""Parts of MNIST and of what was made to take its place, and the images of each."""
+CLASSES = 10
+_SIZE = (28, 28)
+_NAMES = [f"{part}-{kind}-ubyte" for part in PARTS for kind in ("images-idx3", "labels-idx1")]
+REMEDY = f"put {', '.join(f'{name}.gz' for name in _NAMES)} there (or without .gz)"
+"""What to do where the four files are absent."""
+
+
+def find(places: list[Path]) -> Path | None:
+    """Returns the first folder with all four files of MNIST's kind."""
+    return next((place for place in places if len(files(place, _NAMES)) == len(_NAMES)), None)
+
+
+def read_all(folder: Path) -> tuple[UInt8[np.ndarray, "n 28 28 1"], Int32[np.ndarray, " n"]]:
+    """Returns images and labels of the four files, the parts one after another.
+
+    Raises:
+        DataError: a file is truncated or malformed.
+    """
+    paths = files(folder, _NAMES)
+    images, targets = [], []
+    for part, count in PARTS.items():
+        images.append(read(paths[f"{part}-images-idx3-ubyte"], (count, *_SIZE)))
+        path = paths[f"{part}-labels-idx1-ubyte"]
+        targets.append(labels(read(path, (count,)), CLASSES, str(path)))
+    return np.concatenate(images)[..., np.newaxis], np.concatenate(targets)
+
 
 def files(folder: Path, names: list[str]) -> dict[str, Path]:
     """Returns those of the files that are there, plain or gzipped, with - or . before idx."""

@@ -12,8 +12,9 @@ from pyarrow import parquet
 
 from jfl import plugins
 from jfl.cli import cli
-from jfl.datasets import base, digits, mnist, survey
+from jfl.datasets import base, digits, survey
 from jfl.errors import DataError, UsageError
+from jfl.sources import idx
 from tests.command_line import jfl
 from tests.datasets.test_idx_sets import write
 
@@ -24,7 +25,7 @@ COUNTS = {"train": 8, "t10k": 4}
 def folder(monkeypatch, tmp_path):
     """MNIST, if it had 8 + 4 images."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(mnist, "_PARTS", COUNTS)
+    monkeypatch.setattr(idx, "PARTS", COUNTS)
     rng = np.random.default_rng(0)
     arrays = {}
     for part, count in COUNTS.items():

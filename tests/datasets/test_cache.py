@@ -7,6 +7,7 @@ import pytest
 
 from jfl.datasets import base, mnist
 from jfl.errors import DataError
+from jfl.sources import idx
 from tests.datasets.test_idx_sets import write
 
 COUNTS = {"train": 8, "t10k": 4}
@@ -15,7 +16,7 @@ COUNTS = {"train": 8, "t10k": 4}
 @pytest.fixture
 def config(monkeypatch, tmp_path):
     """MNIST, if it had 8 + 4 images, in a folder."""
-    monkeypatch.setattr(mnist, "_PARTS", COUNTS)
+    monkeypatch.setattr(idx, "PARTS", COUNTS)
     write(tmp_path, arrays(0))
     return mnist.Config(dir=str(tmp_path))
 
@@ -130,7 +131,7 @@ def test_a_cache_that_cannot_be_written_says_how_to_do_without(config):
 
 def _load(config, folder, queue):
     os.chdir(folder)
-    mnist._PARTS = COUNTS
+    idx.PARTS = COUNTS
     decoded = []
     load = mnist.load
     mnist.load = lambda config: decoded.append(1) or load(config)

@@ -25,7 +25,7 @@ def idx_bytes(array: np.ndarray) -> bytes:
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """A folder that is complete, if a set had 30 + 10 images; returns its arrays."""
-    monkeypatch.setattr(fashion_mnist, "_PARTS", {"train": 30, "t10k": 10})
+    monkeypatch.setattr(idx, "PARTS", {"train": 30, "t10k": 10})
     monkeypatch.setattr(fashion_mnist, "_PACKAGED", tmp_path / "usual")
     rng = np.random.default_rng(0)
     arrays = {}

@@ -9,6 +9,7 @@ import pytest
 
 from jfl.datasets import base, emnist, mnist
 from jfl.errors import DataError
+from jfl.sources import idx
 
 RNG = np.random.default_rng(0)
 
@@ -21,7 +22,7 @@ def idx_bytes(array: np.ndarray) -> bytes:
 @pytest.fixture
 def digits(monkeypatch):
     """MNIST's arrays, if it had 8 + 4 images."""
-    monkeypatch.setattr(mnist, "_PARTS", {"train": 8, "t10k": 4})
+    monkeypatch.setattr(idx, "PARTS", {"train": 8, "t10k": 4})
     arrays = {}
     for part, count in {"train": 8, "t10k": 4}.items():
         arrays[f"{part}-images-idx3-ubyte"] = RNG.integers(0, 256, (count, 28, 28), np.uint8)

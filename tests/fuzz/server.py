@@ -35,9 +35,10 @@ ROOM = 3 << 30
 
 def shrink() -> None:
     """Makes data sets of a fixed size so small that their files are."""
-    from jfl.datasets import cifar10, emnist, mnist
+    from jfl.datasets import cifar10, emnist
+    from jfl.sources import idx
 
-    mnist._PARTS = dict.fromkeys(mnist._PARTS, 2)
+    idx.PARTS = dict.fromkeys(idx.PARTS, 2)
     emnist._SPLITS = dict.fromkeys(emnist._SPLITS, (2, 2, 10, 0))
     cifar10._LAYOUT = replace(cifar10._LAYOUT, parts=dict.fromkeys(cifar10._LAYOUT.parts, 2))
 

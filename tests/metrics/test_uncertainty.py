@@ -81,16 +81,31 @@ def test_auroc_counts_pairs(positive: np.ndarray, negative: np.ndarray) -> None:
 
 
 @given(scores, scores)
-def test_detection_against_scikit_learn(positive: np.ndarray, negative: np.ndarray) -> None:
+def test_aupr_sums_precision_over_steps_of_recall(
+    positive: np.ndarray, negative: np.ndarray
+) -> None:
+    expected = recall = 0.0
+    for limit in np.unique([*positive, *negative])[::-1]:
+        hits, false = (positive >= limit).sum(), (negative >= limit).sum()
+        expected += (hits / len(positive) - recall) * hits / (hits + false)
+        recall = hits / len(positive)
+    assert detection.aupr(positive, negative) == pytest.approx(expected, abs=1e-12)
+
+
+@given(scores, scores)
+def test_fpr95_against_scikit_learn(positive: np.ndarray, negative: np.ndarray) -> None:
     truth = np.repeat([1, 0], [len(positive), len(negative)])
     both = np.concatenate([positive, negative])
-    assert detection.auroc(positive, negative) == pytest.approx(oracle.roc_auc_score(truth, both))
-    assert detection.aupr(positive, negative) == pytest.approx(
-        oracle.average_precision_score(truth, both)
-    )
     # there, what is to be recognised 95 % of the time are the familiar ones, who score low
     false, true, _ = oracle.roc_curve(1 - truth, -both, drop_intermediate=False)
     assert detection.fpr95(positive, negative) == pytest.approx(false[true >= 0.95 - 1e-12].min())
+
+
+def test_infinite_scores_lie_beyond_all_others_and_tie() -> None:
+    positive, negative = np.array([np.inf, 1, -np.inf]), np.array([np.inf, 0.5, -np.inf])
+    for measure in (detection.auroc, detection.aupr):
+        expected = measure(np.array([9.0, 1, -9]), np.array([9.0, 0.5, -9]))
+        assert measure(positive, negative) == expected
 
 
 def test_what_cannot_be_told_is_nan() -> None:

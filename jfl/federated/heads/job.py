@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jfl import tree
 from jfl.errors import UsageError
 from jfl.federated.clients.base import Client
-from jfl.federated.clients.data import Rows, Samples
+from jfl.federated.clients.data import Samples
 from jfl.federated.federation import stream
 from jfl.federated.heads import members
 from jfl.federated.heads.folder import About, HeadsFolder
@@ -20,6 +20,9 @@ from jfl.federated.heads.methods import base as adapters
 from jfl.federated.saved import Saved
 from jfl.models.base import HEAD
 from jfl.types import Metrics, Params, PRNGKey
+
+Seen = tuple[Float[Array, "L d"], Int[Array, " L"], Int[Array, ""]]
+"""What the members of one client learn from: features, labels, and how many of them count."""
 
 
 class Job:
@@ -36,7 +39,8 @@ class Job:
         params, _ = jax.eval_shape(federation.model.init, jax.random.key(0))
         self.ensemble = Ensemble(config, adapters.build(config, params[HEAD]))
         self._batch_size = config.batch_size or experiment.train.batch_size
-        self._train = jax.jit(self._train_block)
+        self._own, self._common = jax.jit(self._own_block), jax.jit(self._common_block)
+        self._receive = jax.jit(jax.vmap(self.ensemble.method.receive))
         self._key = stream(experiment.seed, "heads")
         self._length = members.room(federation.samples, base.longest("train"))
         drawn = jax.eval_shape(
@@ -53,46 +57,106 @@ class Job:
         settings = self.config.model_dump(mode="json")
         return About(settings, base.round, base.fingerprint(), base.experiment.clients, base.block)
 
-    def local(self, folder: HeadsFolder) -> Iterator[str]:
-        """Trains the heads of one block of clients after another; yields what to tell."""
-        base, store = self.base, folder.saved
-        shared, here = base.shared(), store.rounds()
+    def train(self, folder: HeadsFolder) -> Iterator[str]:
+        """Trains what is not yet in the folder, saved step by step; yields what to tell."""
+        steps = self._federated if self.config.scope == "federated" else self._local
+        return steps(folder)
+
+    def _local(self, folder: HeadsFolder) -> Iterator[str]:
+        """Trains the heads of one block of clients after another."""
+        base, shared, here = self.base, self.base.shared(), folder.saved.rounds()
         for number, ids in enumerate(base.blocks("train")):
             if number in here and not folder.problems(number):
                 continue
-            state = self._train(
-                base.federation.client, base.own(ids), shared, base.federation.samples,
-                base.rows("train", ids), base.place(ids), self._key,
-            )  # fmt: skip
+            clients = base.own(ids), base.rows("train", ids), base.place(ids)
+            federation = base.federation
+            state = self._own(federation.client, clients, shared, federation.samples, self._key)
             by_id = np.argsort(ids)[self._fresh(number, np.sort(ids))]
             state = jax.tree.map(lambda leaf, rows=by_id: np.asarray(leaf)[rows], state)
-            store.save(number, state, {"clients": len(by_id)} | folder.mark())
-            store.wait()
+            _save(folder, number, state, clients=len(by_id))
             yield _told(f"clients to {ids.max() + 1} of {base.experiment.clients}", state)
+
+    def _federated(self, folder: HeadsFolder) -> Iterator[str]:
+        """Trains one set of heads on all clients, averaged after each epoch.
+
+        The features of all clients are kept in host memory.
+        """
+        base, shared = self.base, self.base.shared()
+        heads, rates, order = self._begin(shared[HEAD], self._key)
+        rounds = folder.saved.rounds()
+        good = list(itertools.takewhile(lambda n: not folder.problems(n), rounds))
+        if good:
+            heads = folder.saved.read_clients(good[-1], "members", None)
+        else:
+            _save(folder, 0, {"members": _host(heads)}, clients=1)
+        done, last = max(good, default=0), self.config.global_epoch
+        features = list(self._features(shared)) if done < last else []
+        for number in range(done + 1, last + 1):
+            key = jax.random.fold_in(order, number)
+            parts = [
+                self._common(
+                    base.federation.client, base.place(clients), weights,
+                    heads, shared[HEAD], rates, key,
+                )
+                for clients, weights in features
+            ]  # fmt: skip
+            heads = self._receive(jax.tree.map(lambda *parts: sum(parts), *(p for p, _ in parts)))
+            _save(folder, number, {"members": _host(heads)}, clients=1)
+            names = "train_loss", "rejected"
+            state = {n: np.concatenate([np.asarray(part[n]) for _, part in parts]) for n in names}
+            yield _told(f"round {number} of {last}", state)
+
+    def _features(self, shared: Params) -> Iterator[tuple[Any, Float[np.ndarray, " K"]]]:
+        """Gives what blocks of clients learn from, their ids and their weights."""
+        base, federation = self.base, self.base.federation
+        compute = jax.jit(lambda client, *rest: client.each(self._seen, *rest))
+        counts = np.asarray(federation.rows["train"].count)
+        for number, ids in enumerate(base.blocks("train")):
+            clients = base.own(ids), base.rows("train", ids)
+            seen = compute(federation.client, clients, shared, federation.samples)
+            weights = np.where(self._fresh(number, ids), counts[ids] / max(counts.sum(), 1), 0.0)
+            yield (_host(seen), ids), weights.astype(np.float32)
 
     def _fresh(self, number: int, ids: Int[np.ndarray, " K"]) -> Bool[np.ndarray, " K"]:
         """Tells which clients of a block were not in the one before: the last one reaches back."""
         return ids >= number * self.base.block
 
-    def _train_block(
-        self,
-        client: Client,
-        own: Params,
-        shared: Params,
-        samples: Samples,
-        rows: Rows,
-        ids: Int[Array, " K"],
-        key: PRNGKey,
+    def _own_block(
+        self, client: Client, clients: Any, shared: Params, samples: Samples, key: PRNGKey
     ) -> dict[str, Any]:
+        """Trains the members of each client of a block."""
+
         def one(
             client: Client, row: Any, shared: Params, samples: Samples, key: PRNGKey
         ) -> dict[str, Any]:
             own, rows, ident = row
-            params = own | shared
-            z, labels = members.features(client, params, samples, rows, self._length)
-            return self.fit(z, labels, rows.count, params[HEAD], jax.random.fold_in(key, ident))
+            seen = self._seen(client, (own, rows), shared, samples)
+            return self.fit(*seen, (own | shared)[HEAD], jax.random.fold_in(key, ident))
 
-        return client.each(one, (own, rows, ids), shared, samples, key)
+        return client.each(one, clients, shared, samples, key)
+
+    def _common_block(
+        self,
+        client: Client,
+        clients: Any,
+        weights: Float[Array, " K"],
+        heads: Params,
+        prior: Params,
+        rates: Float[Array, " H"],
+        key: PRNGKey,
+    ) -> tuple[Params, Metrics]:
+        """Trains the same members on each client of a block, for one epoch, and sums them up."""
+
+        def one(
+            _: Client, row: Any, heads: Params, prior: Params, rates: Array, key: PRNGKey
+        ) -> tuple[Params, Metrics]:
+            seen, ident = row
+            key = jax.random.fold_in(key, ident)
+            fitted, metrics = self._fit(seen, heads, prior, rates, key, epochs=1)
+            return jax.vmap(self.ensemble.method.share)(fitted), metrics
+
+        shares, metrics = client.each(one, clients, heads, prior, rates, key)
+        return tree.mean(weights, shares), metrics
 
     def fit(
         self,
@@ -103,94 +167,33 @@ class Job:
         key: PRNGKey,
     ) -> dict[str, Any]:
         """Trains all members of one client on its features, from its trained head."""
-        draw, rate, order = jax.random.split(key, 3)
-        start = members.draw(self.ensemble, prior, draw)
-        rates = adapters.learning_rates(self.config, rate)
-        fitted, metrics = members.fit(
-            self.ensemble, start, prior, rates, z, labels, count, order,
-            epochs=self.config.global_epoch, batch_size=self._batch_size,
-        )  # fmt: skip
+        start, rates, order = self._begin(prior, key)
+        epochs = self.config.global_epoch
+        fitted, metrics = self._fit((z, labels, count), start, prior, rates, order, epochs=epochs)
         return {"members": fitted, "learning_rates": rates, **metrics}
 
-    def federated(self, folder: HeadsFolder) -> Iterator[str]:
-        """Trains one set of heads on all clients, averaged after each epoch; yields what to tell.
+    def _begin(self, prior: Params, key: PRNGKey) -> tuple[Params, Float[Array, " H"], PRNGKey]:
+        """Returns members as they start, their learning rates, and the key of their orders."""
+        draw, rate, order = jax.random.split(key, 3)
+        start = members.draw(self.ensemble, prior, draw)
+        return start, adapters.learning_rates(self.config, rate), order
 
-        The features of all clients are kept in host memory.
-        """
-        base, store = self.base, folder.saved
-        params, (draw, rate, order) = base.shared(), jax.random.split(self._key, 3)
-        rates = adapters.learning_rates(self.config, rate)
-        good = list(itertools.takewhile(lambda n: not folder.problems(n), store.rounds()))
-        if good:
-            heads = store.read_clients(good[-1], "members", None)
-        else:
-            heads = members.draw(self.ensemble, params[HEAD], draw)
-            _save_round(folder, 0, heads)
-        done, rounds = max(good, default=0), self.config.global_epoch
-        features = list(self.features(params)) if done < rounds else []
-        step, receive = (
-            jax.jit(self._federated_block),
-            jax.jit(jax.vmap(self.ensemble.method.receive)),
-        )
-        for number in range(done + 1, rounds + 1):
-            key, parts = jax.random.fold_in(order, number), []
-            for stacked, weights in features:
-                placed = base.place(stacked)
-                parts.append(
-                    step(base.federation.client, placed, weights, heads, params[HEAD], rates, key)
-                )
-            total = jax.tree.map(lambda *leaves: sum(leaves), *(shared for shared, _ in parts))
-            heads = receive(total)
-            _save_round(folder, number, heads)
-            state = {
-                name: np.concatenate([np.asarray(metrics[name]) for _, metrics in parts])
-                for name in ("train_loss", "rejected")
-            }
-            yield _told(f"round {number} of {rounds}", state)
+    def _seen(self, client: Client, row: Any, shared: Params, samples: Samples) -> Seen:
+        own, rows = row
+        z, labels = members.features(client, own | shared, samples, rows, self._length)
+        return z, labels, rows.count
 
-    def features(self, params: Params) -> Iterator[tuple[Any, Float[np.ndarray, " K"]]]:
-        """Gives the features, labels, counts and ids of blocks of clients, and their weights."""
-        base = self.base
-        compute = jax.jit(self._features_block)
-        counts = np.asarray(base.federation.rows["train"].count)
-        for number, ids in enumerate(base.blocks("train")):
-            rows = base.rows("train", ids)
-            found = compute(base.federation.client, rows, params, base.federation.samples)
-            weights = np.where(self._fresh(number, ids), counts[ids] / max(counts.sum(), 1), 0.0)
-            yield (*_host(found), counts[ids], ids), weights.astype(np.float32)
-
-    def _features_block(self, client: Client, rows: Rows, params: Params, samples: Samples) -> Any:
-        def one(client: Client, rows: Rows, params: Params, samples: Samples) -> Any:
-            return members.features(client, params, samples, rows, self._length)
-
-        return client.each(one, rows, params, samples)
-
-    def _federated_block(
-        self,
-        client: Client,
-        stacked: Any,
-        weights: Float[Array, " K"],
-        heads: Params,
-        prior: Params,
-        rates: Float[Array, " H"],
-        key: PRNGKey,
+    def _fit(
+        self, seen: Seen, start: Params, prior: Params, rates: Array, key: PRNGKey, *, epochs: int
     ) -> tuple[Params, Metrics]:
-        def one(
-            _: Client, row: Any, heads: Params, prior: Params, rates: Array, key: PRNGKey
-        ) -> tuple[Params, Metrics]:
-            z, labels, count, ident = row
-            fitted, metrics = members.fit(
-                self.ensemble, heads, prior, rates, z, labels, count,
-                jax.random.fold_in(key, ident), epochs=1, batch_size=self._batch_size,
-            )  # fmt: skip
-            return jax.vmap(self.ensemble.method.share)(fitted), metrics
-
-        shares, metrics = client.each(one, stacked, heads, prior, rates, key)
-        return tree.mean(weights, shares), metrics
+        return members.fit(
+            self.ensemble, start, prior, rates, *seen, key,
+            epochs=epochs, batch_size=self._batch_size,
+        )  # fmt: skip
 
 
-def _save_round(folder: HeadsFolder, number: int, heads: Params) -> None:
-    folder.saved.save(number, {"members": _host(heads)}, {"clients": 1} | folder.mark())
+def _save(folder: HeadsFolder, number: int, state: Mapping[str, Any], *, clients: int) -> None:
+    folder.saved.save(number, state, {"clients": clients} | folder.mark())
     folder.saved.wait()
 
 

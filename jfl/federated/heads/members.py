@@ -27,6 +27,15 @@ class Ensemble(NamedTuple):
     config: adapters.Config
     method: Method
 
+    def frozen(self, prior: Params) -> Params:
+        """Returns what all members share and none trains."""
+        return self.method.init(prior, jax.random.key(0))[1]
+
+    def logits(self, members: Params, frozen: Params, z: Array) -> Float[Array, "H B C"]:
+        """Returns what each member makes of features [B, d], or [H, B, d], of its own."""
+        each = None if z.ndim == 2 else 0
+        return jax.vmap(self.method.apply, (0, None, each))(members, frozen, z)
+
 
 class Outputs(NamedTuple):
     """What an ensemble says of each of a client's samples; what lies beyond its own is noise."""
@@ -77,11 +86,11 @@ def fit(
         The members; `train_loss` [H] (nats, mean over all samples seen) and `rejected` [H].
     """
     steps = (count + batch_size - 1) // batch_size
-    frozen = ensemble.method.init(prior, key)[1]
+    frozen = ensemble.frozen(prior)
     heads = jnp.arange(ensemble.config.sampling_num)
 
     def losses(members: Params, z: Array, y: Array, weights: Array) -> tuple[Array, Array]:
-        logits = jax.vmap(ensemble.method.apply, (0, None, 0))(members, frozen, z)
+        logits = ensemble.logits(members, frozen, z)
         each = optax.softmax_cross_entropy_with_integer_labels(logits, y)
         each = jnp.where(weights[None] > 0, each * weights[None], 0.0).sum(axis=1)
         return each.sum(), each
@@ -136,8 +145,7 @@ def predict(
         logits = client.head(params, z)
         own, said = _outputs(jax.nn.log_softmax(logits), logits[None]), {}
         for name, (ensemble, members) in ensembles.items():
-            frozen = ensemble.method.init(prior, jax.random.key(0))[1]
-            logits = jax.vmap(ensemble.method.apply, (0, None, None))(members, frozen, z)
+            logits = ensemble.logits(members, ensemble.frozen(prior), z)
             said[name] = _outputs(adapters.predict(ensemble.config, logits), logits)
         return own, said
 

@@ -90,8 +90,7 @@ def run(
             f"round {base.round} of {path}"
         )
         with stop_signals("after this block of clients") as stopped:
-            done = job.federated if config.scope == "federated" else job.local
-            for line in done(folder):
+            for line in job.train(folder):
                 screen.say(line)
                 if stopped.is_set():
                     screen.say("saved; call the same command again to go on")
