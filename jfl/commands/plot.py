@@ -79,7 +79,7 @@ def ece_vs(
     Bars of each method stand side by side, with a line through their tops; default: base, aph and
     loraph, of these what there is.
     """
-    from jfl.report.compare import grid, plots
+    from jfl.report.compare import cells, plots
 
     paths = plots.require_pictures(outs)
     runs, notes = _gathered(places, flags)
@@ -89,7 +89,7 @@ def ece_vs(
         "ece-vs",
         outs,
         flags,
-        rows=grid.plain_rows(rows, [*rows[0].values]),
+        rows=cells.plain_rows(rows, [*rows[0].values]),
         which=which,
         notes=notes,
     )
@@ -106,7 +106,7 @@ def heatmap(
     **flags: Any,
 ) -> None:  # fmt: skip
     """One metric for each Dirichlet alpha and participation, numbers in the cells."""
-    from jfl.report.compare import grid, plots
+    from jfl.report.compare import cells, plots
 
     paths = plots.require_pictures(outs)
     runs, notes = _gathered(places, flags)
@@ -116,7 +116,7 @@ def heatmap(
         "heatmap",
         outs,
         flags,
-        rows=grid.plain_rows(rows, [*rows[0].values]),
+        rows=cells.plain_rows(rows, [*rows[0].values]),
         which=which,
         notes=notes,
     )

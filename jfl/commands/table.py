@@ -55,7 +55,7 @@ def table(places: tuple[str, ...], which: str, **flags: Any) -> None:
     results/*.h5 of PFLlib are runs too.
     """
     from jfl.report import tables
-    from jfl.report.compare import comparison, gathered, grid, table_file
+    from jfl.report.compare import cells, comparison, gathered, table_file
     from jfl.report.compare.asked import Asked
     from jfl.report.compare.results import WHICH
     from jfl.report.screen import Screen
@@ -89,7 +89,7 @@ def table(places: tuple[str, ...], which: str, **flags: Any) -> None:
         said = table_file.write(Path(target), form, sheet, label) if target else []
     made = sheet.grid(form)
     if form == "terminal":
-        screen.say(tables.grid_table(f"{len(runs)} runs", made, screen.console.width))
+        screen.say(tables.cells_table(f"{len(runs)} runs", made, screen.console.width))
     elif not target:
         click.echo(table_file.text(sheet, form, label), nl=False, err=flags["as_json"])
     remarks = screen if target or form == "terminal" else Screen(stderr=True)
@@ -98,8 +98,8 @@ def table(places: tuple[str, ...], which: str, **flags: Any) -> None:
     if flags["as_json"]:
         answer(
             {
-                "columns": [*sheet.keys, grid.SEEDS, *sheet.columns],
-                "rows": grid.plain_rows(sheet.rows, sheet.columns),
+                "columns": [*sheet.keys, cells.SEEDS, *sheet.columns],
+                "rows": cells.plain_rows(sheet.rows, sheet.columns),
                 "which": which,
                 "round": WHICH[which],
                 "across": sheet.across,

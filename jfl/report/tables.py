@@ -9,7 +9,7 @@ from rich.text import Text
 
 from jfl.files.printable import printable
 from jfl.report import evaluations
-from jfl.report.compare.grid import Grid
+from jfl.report.compare.cells import Cells
 from jfl.report.compare.measures import measure, ordered
 from jfl.report.pages.outcome import told
 from jfl.report.pages.view import View
@@ -165,7 +165,7 @@ def pairs_table(pairs: Sequence[tuple[str, str]]) -> Table:
     return table
 
 
-def grid_table(title: str, grid: Grid, room: int) -> Group:
+def cells_table(title: str, grid: Cells, room: int) -> Group:
     """Returns results of many runs side by side, the best of each column bold.
 
     Where `room` letters are too few for its lines, deviations stand below their means.

@@ -11,7 +11,7 @@ from jfl.report.compare import table_file
 from jfl.report.compare.comparison import Row, Spread
 from jfl.report.compare.results import Result
 from jfl.report.compare.sheet import Sheet
-from jfl.report.compare.text_grid import text_grid
+from jfl.report.compare.shown_cells import shown_cells
 from tests.report.run_folders import run
 
 CAPTION = (
@@ -161,7 +161,7 @@ ROWS = [
 
 def test_a_value_over_fewer_seeds_says_so():
     short = row("fedavg", 1, [0, 1, 2], Spread(0.5, 0.1, 2), Spread(0.5, None, 1))
-    made = text_grid([short, ROWS[1]], COLUMNS, "last")
+    made = shown_cells([short, ROWS[1]], COLUMNS, "last")
 
     assert made.rows[0][3:] == ["50.00 ± 10.00 (of 2)", "0.5000 (of 1)"]
     assert made.best[1][3:] == [True, True]
@@ -173,17 +173,17 @@ def test_values_that_look_alike_are_all_best_and_one_row_has_none():
         row("b", 1, [0], Spread(0.50002, None, 1), Spread(0.4, None, 1)),
     ]
 
-    assert [best[3:] for best in text_grid(alike, COLUMNS, "last").best] == [
+    assert [best[3:] for best in shown_cells(alike, COLUMNS, "last").best] == [
         [True, False],
         [True, True],
     ]
-    assert not any(text_grid(alike[:1], COLUMNS, "last").best[0])
+    assert not any(shown_cells(alike[:1], COLUMNS, "last").best[0])
 
 
 def test_a_narrow_terminal_puts_deviations_below():
-    made = text_grid(ROWS, COLUMNS, "last")
-    _, wide, _ = tables.grid_table("t", made, 200).renderables
-    _, narrow, _ = tables.grid_table("t", made, 40).renderables
+    made = shown_cells(ROWS, COLUMNS, "last")
+    _, wide, _ = tables.cells_table("t", made, 200).renderables
+    _, narrow, _ = tables.cells_table("t", made, 40).renderables
 
     assert str(next(iter(wide.columns[3].cells))) == "81.25 ± 2.50"
     assert str(next(iter(narrow.columns[3].cells))) == "81.25\n±2.50"

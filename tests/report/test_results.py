@@ -7,7 +7,7 @@ import os
 import pytest
 
 from jfl.errors import JflError, UsageError
-from jfl.report.compare import comparison, gathered, grid, groups, measures, results
+from jfl.report.compare import cells, comparison, gathered, groups, measures, results
 from jfl.report.compare.comparison import Spread
 from tests.report.run_folders import evaluated, measured, run
 
@@ -110,7 +110,7 @@ def test_samples_out_of_distribution_have_columns_of_their_own(tmp_path):
         measures.require("ood_auroc", row.values)
     assert measures.measure("ood_auroc[noise]").heading == "OOD AUROC (noise)"
     assert measures.measure("ood_auroc_entropy[noise]").alone == "AUROC by entropy (noise)"
-    short = grid.plain_rows([row], ["ood_auroc[noise]"])[0]
+    short = cells.plain_rows([row], ["ood_auroc[noise]"])[0]
     assert short["ood_auroc"] == short["ood_auroc[noise]"]
 
 

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from jfl import tree
@@ -16,6 +15,7 @@ from jfl.federated.clients.data import Rows, Samples
 from jfl.federated.clients.plan import Plan
 from jfl.models.base import Model
 from jfl.optimize import optimizer, precision
+from jfl.optimize.losses import cross_entropy
 from jfl.types import AnyArray, Metrics, Params, PRNGKey
 
 _AUGMENT = 1  # the stream of random changes of images, beside that of dropout
@@ -145,7 +145,7 @@ class Client:
         key: PRNGKey | None,
     ) -> Float[Array, ""]:
         logits = self.logits(params, x, key)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+        losses = cross_entropy(logits, y)
         # a padded row has weight 0, and 0 times an infinite loss would be nan
         return jnp.where(weights > 0, losses * weights, 0.0).sum()
 

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from jfl import tree
@@ -15,6 +14,7 @@ from jfl.federated.clients.data import Rows, Samples
 from jfl.federated.heads.methods import base as adapters
 from jfl.federated.heads.methods.base import Method
 from jfl.models.base import HEAD
+from jfl.optimize.losses import cross_entropy
 from jfl.types import Metrics, Params, PRNGKey
 
 _MOST_BITS = 16  # of a sample's number; the others are random
@@ -91,7 +91,7 @@ def fit(
 
     def losses(members: Params, z: Array, y: Array, weights: Array) -> tuple[Array, Array]:
         logits = ensemble.logits(members, frozen, z)
-        each = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+        each = cross_entropy(logits, y)
         each = jnp.where(weights[None] > 0, each * weights[None], 0.0).sum(axis=1)
         return each.sum(), each
 

@@ -11,18 +11,18 @@ from dataclasses import replace
 from jfl.errors import UsageError
 from jfl.files import documents
 from jfl.report.compare import record
-from jfl.report.compare.grid import Grid
+from jfl.report.compare.cells import Cells
 from jfl.report.compare.sheet import Sheet
 
 RECORD = "jfl_record"
 
 
-def text(grid: Grid) -> str:
+def text(grid: Cells) -> str:
     """Returns the table alone."""
     return _text([grid.header, *grid.rows])
 
 
-def kept(sheet: Sheet, grid: Grid) -> str:
+def kept(sheet: Sheet, grid: Cells) -> str:
     """Returns the table with a column of records, from which lines are added to it."""
     lines = []
     for cells, rows in zip(grid.rows, grid.sources, strict=True):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from jfl.report.compare.grid import Grid
+from jfl.report.compare.cells import Cells
 
 _CODES = {
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
@@ -27,7 +27,7 @@ def page(body: Sequence[str], caption: str, label: str | None) -> list[str]:
     return [*start, *body, r"\end{table}"]
 
 
-def body(grid: Grid) -> list[str]:
+def body(grid: Cells) -> list[str]:
     """Returns the table itself."""
     columns = "l" * (grid.named - 1) + "r" * (len(grid.header) - grid.named + 1)
     return [
@@ -47,7 +47,7 @@ def body(grid: Grid) -> list[str]:
     ]
 
 
-def caption(grid: Grid) -> str:
+def caption(grid: Cells) -> str:
     """Returns the line of the caption."""
     return f"\\caption{{{_escaped(grid.caption)}}}"
 
@@ -87,7 +87,7 @@ def bodies(lines: Sequence[str]) -> list[range]:
     return found
 
 
-def _header(grid: Grid) -> list[str]:
+def _header(grid: Cells) -> list[str]:
     if not grid.groups:
         return [_cells(map(_escaped, grid.header))]
     names, start, above, rules, below = grid.header[: grid.named], grid.named + 1, [], [], []

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from jfl.report.compare.grid import Grid
+from jfl.report.compare.cells import Cells
 from jfl.report.words import literal
 
 _START, _END = "<!-- jfl: what jfl table --add-to draws the table from", "-->"
@@ -13,7 +13,7 @@ def page(body: Sequence[str], caption: str, label: str | None) -> list[str]:  # 
     return [*body, "", caption, ""]
 
 
-def body(grid: Grid) -> list[str]:
+def body(grid: Cells) -> list[str]:
     """Returns the table itself."""
     align = ["---" if n < grid.named - 1 else "--:" for n in range(len(grid.header))]
     return [
@@ -29,7 +29,7 @@ def body(grid: Grid) -> list[str]:
     ]
 
 
-def caption(grid: Grid) -> str:
+def caption(grid: Cells) -> str:
     """Returns the line of the caption."""
     return f"*{literal(grid.caption)}*"
 

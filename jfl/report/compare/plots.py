@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jfl.errors import UsageError
-from jfl.report.compare import comparison, curve_bands, grid, heat_map, measures, method_bars
+from jfl.report.compare import cells, comparison, curve_bands, heat_map, measures, method_bars
 from jfl.report.compare.comparison import Row, Spread
 from jfl.report.compare.groups import METHOD, grouped
 from jfl.report.compare.results import WHICH, Result, RunResults
@@ -136,7 +136,7 @@ def curves(
         if not points:
             continue
         count = len(members)
-        lines[f"{grid.words(names)} ({count} seed{'s' if count > 1 else ''})"] = points
+        lines[f"{cells.words(names)} ({count} seed{'s' if count > 1 else ''})"] = points
         drawn.append(
             names
             | {f"{members[0].unit}s": shared, "seeds": sorted(run.seed for run in members)}

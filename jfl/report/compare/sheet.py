@@ -7,12 +7,12 @@ from typing import Any
 
 from jfl.errors import UsageError
 from jfl.report.compare import comparison, problem
+from jfl.report.compare.cells import Cells
 from jfl.report.compare.comparison import Row
-from jfl.report.compare.grid import Grid
 from jfl.report.compare.groups import differing, is_material
-from jfl.report.compare.number_grid import number_grid
+from jfl.report.compare.raw_cells import raw_cells
 from jfl.report.compare.results import Result
-from jfl.report.compare.text_grid import text_grid
+from jfl.report.compare.shown_cells import shown_cells
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ class Sheet:
         """The settings of the experiment that all rows share."""
         return problem.common([row.settings for row in self.rows])
 
-    def grid(self, form: str) -> Grid:
+    def grid(self, form: str) -> Cells:
         """Returns the table as text: numbers for csv, words for people."""
         if form == "csv":
-            return number_grid(self.rows, self.columns, self.which, self.across)
-        return text_grid(self.rows, self.columns, self.which, self.across, self.told)
+            return raw_cells(self.rows, self.columns, self.which, self.across)
+        return shown_cells(self.rows, self.columns, self.which, self.across, self.told)
 
     def kept(self, result: Result) -> dict[str, Any]:
         """Returns the settings of a result that a table has to know."""

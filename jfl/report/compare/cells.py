@@ -14,7 +14,7 @@ SEEDS, ROUND = "seeds", "round"
 
 
 @dataclass(frozen=True)
-class Grid:
+class Cells:
     """Header and lines of plain text; the first `named` columns say what a line is."""
 
     header: list[str]
@@ -32,7 +32,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a grid: one row, or with a setting across those that differ in it only."""
+    """A line of a table: one row, or with a setting across those that differ in it only."""
 
     names: dict[str, Any]
     rows: dict[str, Row]
@@ -45,7 +45,7 @@ class Line:
 
 
 def layout(rows: Sequence[Row], across: str | None) -> tuple[list[Line], dict[str, str]]:
-    """Returns the lines of a grid, and the words of each value across: none where none are."""
+    """Returns the lines of a table, and the words of each value across: none where none are."""
     if across is None:
         return [Line(row.names, {"": row}) for row in rows], {"": ""}
     found = {repr(row.names[across]): row.names[across] for row in rows}

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
+from jfl.report.compare.cells import ROUND, SEEDS, Cells, layout, word
 from jfl.report.compare.comparison import Row
-from jfl.report.compare.grid import ROUND, SEEDS, Grid, layout, word
 
 
-def number_grid(
+def raw_cells(
     rows: Sequence[Row], columns: Sequence[str], which: str, across: str | None = None
-) -> Grid:
+) -> Cells:
     """Returns rows for machines: dotted keys, raw numbers, a column for each deviation.
 
     How many seeds a mean is over has a column where that is not how many the line has.
@@ -30,7 +30,7 @@ def number_grid(
             for cells, value in zip(body, found, strict=True):
                 cells.extend([_raw(value.mean), _raw(value.std)] if value else ["", ""])
                 cells.extend([str(value.count if value else 0)] if short else [])
-    return Grid(
+    return Cells(
         header=[word(heading) for heading in header],
         rows=body,
         named=named,

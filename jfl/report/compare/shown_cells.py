@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 
 from jfl.report.compare import problem
+from jfl.report.compare.cells import NONE, SEEDS, Cells, headings, layout, word
 from jfl.report.compare.comparison import Row
-from jfl.report.compare.grid import NONE, SEEDS, Grid, headings, layout, word
 from jfl.report.compare.measures import measure
 from jfl.report.compare.results import WHICH
 
 
-def text_grid(
+def shown_cells(
     rows: Sequence[Row],
     columns: Sequence[str],
     which: str,
     across: str | None = None,
     told: Sequence[str] = (),
-) -> Grid:
+) -> Cells:
     """Returns rows in words: shares in percent, means with deviations, settings by short names.
 
     Args:
@@ -52,7 +52,7 @@ def text_grid(
         header = values  # the caption says of which metric
     else:
         header = [f"{metric}, {value}" for metric in metrics for value in values]
-    return Grid(
+    return Cells(
         header=[*names, *header],
         rows=[
             [*map(word, line.names.values()), str(line.seeds), *found]
