@@ -53,7 +53,8 @@ def test_each_library_has_one_home(path: Path) -> None:
 # settings as words of a command line, keys that stay in memory, and headers of other formats
 NO_OUTPUT = (
     "jfl/api.py", "jfl/config.py", "jfl/commands/bench.py", "jfl/commands/sweep.py",
-    "jfl/commands/train.py", "jfl/sweep/cells.py", "jfl/sweep/steps.py", "jfl/report/compare/",
+    "jfl/commands/train.py", "jfl/sweep/cells.py", "jfl/report/compare/",
+    "jfl/federated/following.py",
     "interop/experiments.py", "interop/inspect/patterns.py", "interop/formats/safetensors.py",
     "jfl/files/strict_json.py", "jfl/runs/manifest.py", "jfl/files/documents.py",
     "jfl/files/plugin_code.py",

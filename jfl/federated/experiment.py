@@ -77,14 +77,23 @@ class Experiment(jobs.Config):
     participation: float = Field(default=1.0, gt=0, le=1)
     """Share of the clients that train in a round; rounded down, at least one."""
     data: Annotated[SerializeAsAny[datasets.Config], _owned("data")]
+    """The samples; `jfl list data`."""
     partition: Annotated[SerializeAsAny[partitions.Config], _owned("partition")]
+    """Who owns which; `jfl list partitions`."""
     model: Annotated[SerializeAsAny[models.Config], _owned("model")]
+    """The network; `jfl list models`."""
     train: optimizer.Config = optimizer.Config()
+    """How a client trains."""
     algorithm: Annotated[SerializeAsAny[algorithms.Config], _owned("algorithm")]
+    """What clients exchange; `jfl list algorithms`."""
     evaluate: jobs.Evaluate = jobs.Evaluate()
+    """When the models are measured."""
     checkpoint: Checkpoint = Checkpoint()
+    """When they are saved, and what is kept."""
     plan: plans.Config = plans.Config()
+    """How clients run."""
     memory: Memory = Memory()
+    """What that may take."""
 
     @property
     def cohort_size(self) -> int:

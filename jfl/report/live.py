@@ -70,8 +70,9 @@ class _Shown(Steps):
             for name in ("samples", "tokens")
             if name in costs and seconds
         }
-        self._progress.update(number, plain(record), costs)
-        self._events.add(number, {**record, **costs, **speeds})
+        said = plain(record)
+        self._progress.update(number, said, costs)
+        self._events.add(number, {**said, **costs, **speeds})
 
     def saving(self) -> None:
         self._events.flush()

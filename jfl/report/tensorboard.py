@@ -12,8 +12,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jfl.report.pages.view import of_events
 from jfl.report.words import missing
 
@@ -66,7 +64,9 @@ class Events:
         known = [
             {"tag": tag, "simple_value": float(value)}
             for name, value in record.items()
-            if (tag := of_events(name, self._tags)) and np.ndim(value) == 0 and not missing(value)
+            if (tag := of_events(name, self._tags))
+            and isinstance(value, int | float)
+            and not missing(value)
         ]
         with self._lenient():
             self._write(step=number, summary={"value": known})

@@ -122,7 +122,8 @@ class _Keeper:
     def _write(self) -> None:
         done, self._unwritten = self._unwritten, None
         if done is not None:
-            done.record.update(jax.device_get(done.record))
+            there = {k: v for k, v in done.record.items() if isinstance(v, jax.Array)}
+            done.record.update(jax.device_get(there))
             self._journal.write(done.through, done.record)
 
 

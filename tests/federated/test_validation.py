@@ -8,9 +8,9 @@ import pytest
 
 from jfl.errors import CheckpointError
 from jfl.federated.rounds import Rounds
-from jfl.federated.saved import round_number
 from jfl.runs import manifest
 from jfl.runs.checkpoint import Checkpoints
+from jfl.runs.reopen import chosen
 from tests.command_line import SMALL, result, straight, trained, warm
 from tests.federated import federations
 
@@ -83,7 +83,7 @@ def test_runs_that_say_nan_for_no_score_are_read(tmp_path: Path) -> None:
 
     assert saved(float("nan"), 0.25, None, 0.25).best() == 2
     with pytest.raises(CheckpointError, match="so none is the best"):
-        round_number(saved(float("nan"), float("nan")), "best")
+        chosen(saved(float("nan"), float("nan")), "best")
 
 
 def test_single_clients_without_validation_are_named() -> None:

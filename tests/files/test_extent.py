@@ -59,7 +59,9 @@ def test_what_has_no_end_is_refused_at_once(tmp_path: Path) -> None:
         (tmp_path / f"{name}.yaml").write_text(text)
     paths.append(tmp_path / "included.yaml")
 
-    found = confined.run("tests.test_extent:resolved", [[str(path)] for path in paths], seconds=5)
+    found = confined.run(
+        "tests.files.test_extent:resolved", [[str(path)] for path in paths], seconds=5
+    )
 
     for path, (code, words) in zip(paths, found, strict=True):
         plain = path.stem in ("dots", "self", "circle", "deep")

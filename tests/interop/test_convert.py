@@ -17,8 +17,9 @@ from interop.to_run import Wanted
 from jfl import tree
 from jfl.errors import CheckpointError, DataError, SafetyError, UsageError
 from jfl.federated import federation
-from jfl.federated.folder import RunFolder
+from jfl.federated import folder as folders
 from jfl.runs import overview
+from jfl.runs.folder import RunFolder
 from tests import command_line
 
 torch = pytest.importorskip("torch")
@@ -114,7 +115,7 @@ def test_every_form_of_a_snapshot_becomes_the_same_run(federated, form):
         for entry, model in (("params", client.model), ("reference", client.old_model)):
             kernel = model.conv2[0].weight.detach().numpy().transpose(2, 3, 1, 0)
             assert params[entry]["conv2"]["kernel"][number].tobytes() == kernel.tobytes()
-    settings = run.experiment
+    settings = run.config
     assert (settings.participation, settings.train.learning_rate) == (0.2, 0.005)
     assert settings.algorithm.model_dump()["num_candidates"] == 3
 
@@ -159,7 +160,7 @@ def test_every_client_answers_as_in_torch(federated):
         assert (row["n"], row["correct"]) == (snapshots.TEST, expected.sum())
 
     os.chdir(folder)  # the run names its data as they were given
-    made = federation.prepare(run.experiment, run.partition)
+    made = federation.prepare(run.config, folders.partition(run))
     apply = jax.jit(made.model.apply)
     for number in range(20):
         read = run.checkpoints.read_clients(3, "own.params", np.array([number]))
@@ -270,7 +271,7 @@ def test_one_model_becomes_a_run_that_all_clients_share(tmp_path):
     assert (answer["algorithm"], answer["clients"], answer["round"]) == ("fedavg", 0, 3)
     assert answer["logits_difference"] < 1e-5
     assert answer["skipped"] == ["fc.num_batches_tracked"]
-    assert RunFolder(tmp_path / "run").experiment.clients == 2
+    assert RunFolder(tmp_path / "run").config.clients == 2
 
 
 @pytest.mark.slow
@@ -282,7 +283,7 @@ def test_a_network_with_batch_norm_becomes_one_without(tmp_path):
     assert answer["logits_difference"] < 1e-4
     assert "folded" in answer["notes"][0]
     assert answer["skipped"][0] == "bn1.num_batches_tracked"
-    assert RunFolder(tmp_path / "run").experiment.model.model_dump()["norm"] == "none"
+    assert RunFolder(tmp_path / "run").config.model.model_dump()["norm"] == "none"
 
 
 SUFFIXES = [".safetensors", ".npz", ".pt", ".pth", ".bin"]

@@ -18,6 +18,7 @@ import pytest
 from jfl.federated.heads import train as heads_job
 from jfl.federated.heads.folder import HeadsFolder
 from jfl.federated.heads.seal import everything
+from jfl.report.live import Live
 from jfl.report.screen import Screen
 from jfl.runs import overview, start
 from jfl.sweep import config

@@ -68,7 +68,7 @@ def test_a_client_that_does_not_fit_is_refused_with_a_remedy() -> None:
 
 def test_a_saved_plan_is_read_back() -> None:
     made = chosen(backend="gpu", client_bytes=MIB)
-    assert Plan.from_json(made.to_json()) == made
+    assert Plan.from_json(made.to_json(), made.backend, made.devices) == made
 
 
 @given(
