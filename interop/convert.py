@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from interop import experiments, one_model, to_file, to_run
+from interop import experiments, one_model, run_folder, to_file, to_run
 from interop import snapshot as snapshots
 from interop.formats import find
 from interop.pickles import files, listing
@@ -72,6 +72,24 @@ def run(
             "notes": list(planned.notes),
             "mapping": list(to_run.describe(planned)),
         }
+
+
+def one(
+    source: Path, model: str | None, input_shape: tuple[int, ...] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the settings and the parameters, nested, of the one model in a file.
+
+    Raises:
+        JflError: it cannot be read, is refused, or holds no model jfl has, or those of clients.
+    """
+    wanted = Wanted(model=model)
+    with budget.held(source):
+        snapshot = read(source, wanted)
+        if snapshot.clients:
+            raise UsageError(f"{source} holds models of many clients; make it a run: jfl convert")
+        with one_model.sensible(source, "weights"):
+            planned = to_run.plan(snapshot, wanted, input_shape)
+        return planned.settings, run_folder.nested(planned.first.params)
 
 
 def read(source: Path, wanted: Wanted) -> Snapshot:

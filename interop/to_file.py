@@ -32,10 +32,12 @@ def write(path: Path, state: State) -> int:
     """Writes a state dict in the format of the name, reads it back, and returns its bytes.
 
     Raises:
-        UsageError: torch is needed and absent.
+        UsageError: no such format, a file of that name, or torch is needed and absent.
         CheckpointError: it cannot be written, or was not written as it is.
     """
     suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UsageError(f"{path} must end in one of {', '.join(SUFFIXES)}")
     if suffix in TORCH:
         torch_write.require(path)
     if path.parent.name:

@@ -46,7 +46,7 @@ class Plan:
     skipped: tuple[str, ...]
 
 
-def plan(snapshot: Snapshot, wanted: Wanted) -> Plan:
+def plan(snapshot: Snapshot, wanted: Wanted, input_shape: tuple[int, ...] | None = None) -> Plan:
     """Finds out which model it is and what the run is called after.
 
     Raises:
@@ -57,7 +57,7 @@ def plan(snapshot: Snapshot, wanted: Wanted) -> Plan:
     weights = snapshot.clients[0].model if snapshot.clients else snapshot.common
     if weights is None:
         raise CheckpointError(f"the file {snapshot.nothing}")
-    first = torch_state.from_torch(weights.state, wanted.model, None, weights.epsilon)
+    first = torch_state.from_torch(weights.state, wanted.model, input_shape, weights.epsilon)
     notes = (*snapshot.notes, *experiments.notes(snapshot))
     settings = first.settings
     if settings.get("norm") == "group" and weights.groups:

@@ -53,6 +53,7 @@ _NOT_PLUGINS = {
     "layers",
     "convolution",
     "winograd",
+    "files",
     "survey",
 }  # what the plugins of a folder share
 _ELSEWHERE = {"dnn": "mlp", "mlr": "mlp", "dir": "dirichlet", "pat": "pathological"}

@@ -71,6 +71,19 @@ def test_json_is_written_by_one_function(path: Path) -> None:
             assert owner != "json", f"{path}:{node.lineno} may print NaN; use jfl.strict_json"
 
 
+def test_jfl_names_interop_at_its_doors_only() -> None:
+    doors = "jfl/models/files.py", "jfl/commands/"
+    for path in ROOT.glob("jfl/**/*.py"):
+        if path.relative_to(ROOT).as_posix().startswith(doors):
+            continue
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        documentation = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        for node in nodes:
+            if isinstance(node, ast.Constant) and id(node) not in documentation:
+                named = isinstance(node.value, str) and "interop" in node.value
+                assert not named, f"{path}:{node.lineno}: go through jfl/models/files.py"
+
+
 def test_files_are_short() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in [*SOURCES, ROOT / "bin/jfl"]}
     too_long = {path.name: lines for path, lines in lengths.items() if lines > 400}

@@ -22,6 +22,8 @@ PYPROJECT = """
 dependencies = ["tinydep>=1"]
 [project.optional-dependencies]
 torch = ["tinytorch"]
+lm = ["tinylm"]
+serve = ["tinyserve"]
 test = ["pytest"]
 """
 
@@ -116,6 +118,8 @@ def raced(tmp_path_factory):
     wheels.mkdir()
     for name, version in [("tinydep", "1"), ("tinydep", "2"), ("tinytorch", "1")]:
         write_wheel(wheels, name, version)
+    for name in ("tinylm", "tinyserve"):
+        write_wheel(wheels, name, "1")
     write_wheel(wheels, "pytest", "1", "__main__.py", TELL)
     for name, text in {
         "pyproject.toml": PYPROJECT,
@@ -202,9 +206,42 @@ def test_extras_are_added_and_never_removed(built):
     assert "tinytorch" in plain.told["installed"]
 
 
+def test_a_command_installs_what_it_needs_and_says_how_much(built):
+    plain = start(built, "train", "lm")  # a word that is no command
+    assert (plain.err, "tinylm" in plain.told["installed"]) == ("", False)
+    first = start(built, "lm", "--json")
+    assert "extra lm asked for: installing core, lm into" in first.err
+    assert "this happens once and takes about 0.1 GB\n" in first.err
+    assert first.told["args"] == ["lm", "--json"]
+    assert {"tinydep", "tinylm"} <= first.told["installed"].keys()
+    assert start(built, "lm").err == ""
+    served = start(built, "lm", "serve", "port")
+    assert "extra serve asked for: installing core, lm, serve into" in served.err
+    assert served.told["args"] == ["lm", "serve", "port"]
+
+
+def test_named_python_lists_all_that_a_command_lacks(fresh, tmp_path):
+    (tmp_path / "tinydep.py").touch()
+    settings = {"JFL_PYTHON": sys.executable, "PYTHONPATH": str(tmp_path)}
+    assert start(fresh, "train", **settings).code == 0
+    done = start(fresh, "lm", "serve", **settings)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert f"JFL_PYTHON={sys.executable} lacks tinylm, tinyserve; install them there" in done.err
+
+
+def test_commands_need_extras_there_are():
+    launcher = load(LAUNCHER)
+    extras = set(launcher.declared()) - {"core"}
+    assert {extra for needed in launcher.VERBS.values() for extra in needed} <= extras
+    assert set(launcher.GIGABYTES) <= extras | {"core"}
+
+
 def test_unknown_extra_is_refused_before_anything_is_touched(fresh):
     done = start(fresh, JFL_EXTRAS="torch, tfd")
-    assert (done.code, done.err) == (2, "jfl: no extra is called tfd; there are test, torch\n")
+    assert (done.code, done.err) == (
+        2,
+        "jfl: no extra is called tfd; there are lm, serve, test, torch\n",
+    )
     assert not (fresh / ".venv").exists()
 
 

@@ -26,15 +26,17 @@ torch = pytest.importorskip("torch")
 
 from tests.interop import snapshots  # noqa: E402
 from tests.reference import pfllib  # noqa: E402
+from tests.test_core_only import HIDE  # noqa: E402
 
 pytestmark = pytest.mark.torch
 FORMS = ["2", "4", "legacy"]
 
 # jfl where torch cannot be imported, several commands in one process
-WITHOUT_TORCH = """
+WITHOUT_TORCH = (
+    HIDE.format(hidden={"torch"})
+    + """
 import json, sys
 from pathlib import Path
-sys.modules["torch"] = None
 from interop import to_run
 from jfl.cli import main
 
@@ -56,10 +58,10 @@ for words in json.loads(sys.argv[1]):
         main(words)
     except SystemExit as end:
         ends.append([end.code, peak() - before[-1] if before else 0])
-assert not any(name == "torch" or name.startswith("torch.") for name in sys.modules if
-               sys.modules[name] is not None)
+assert not any(name == "torch" or name.startswith("torch.") for name in sys.modules)
 print(json.dumps(ends))
 """
+)
 
 
 def without_torch(*commands: list[str], cwd: Path) -> list[dict]:

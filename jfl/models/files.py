@@ -1,0 +1,107 @@
+"""The door through which weights of other programs come in and jfl's own go out, as files.
+
+What lies behind it, `interop`, is called by its name: jfl does not import it.
+"""
+
+import hashlib
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jfl import config as configs
+from jfl import plugins, tree
+from jfl.errors import CheckpointError, UsageError
+from jfl.models import base
+from jfl.types import Params
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model that came from a file."""
+
+    model: base.Config
+    """Which network it is."""
+    params: Params
+    """Nested dicts of float32 arrays."""
+    tokenizer: Any
+    """What makes tokens of text; None for a network that takes none."""
+    template: str | None
+    """How a conversation is written for it; None for a network that holds none."""
+    sha256: str
+    """Fingerprint of the file."""
+
+
+def open_model(
+    path: Path, name: str | None = None, input_shape: tuple[int, ...] | None = None
+) -> Opened:
+    """Reads the one model of a file: .safetensors, .npz, or what torch saves; executes nothing.
+
+    Args:
+        path: the file.
+        name: the network it must be, such as cnn; None = whichever fits.
+        input_shape: of one sample [H, W, C]. Torch flattens [C, H, W], so an mlp on images needs
+            it, as does a cnn on images that are not square. Given, the model must fit it.
+
+    Raises:
+        UsageError: there is no such file, it holds several models, or does not take such samples.
+        CheckpointError: it is damaged, or of no network jfl has.
+        SafetyError: it is made to attack its reader.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path} is no file; give one of weights, such as model.safetensors")
+    settings, nested = importlib.import_module("interop.convert").one(path, name, input_shape)
+    model = configs.check(plugins.load("model", settings["name"]).Config, settings, "model.")
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), nested)
+    if input_shape is not None:
+        _require_fit(path, model, params, input_shape)
+    with path.open("rb") as file:
+        return Opened(model, params, None, None, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def write_model(
+    path: Path, model: base.Config, params: Params, input_shape: tuple[int, ...] | None = None
+) -> int:
+    """Writes a model in the format of the file's ending, under torch's names, whole or not at all.
+
+    Args:
+        path: a new file: .safetensors, .npz, .pt, .pth or .bin.
+        model: which network it is.
+        params: nested dicts of arrays.
+        input_shape: as in `open_model`.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        UsageError: no such format, the file exists, or torch is needed and absent.
+        CheckpointError: the parameters are not of that network, or the file cannot be written.
+    """
+    names = importlib.import_module("interop.torch_state")
+    flat = {dotted: np.asarray(leaf) for dotted, leaf in tree.paths(params).items()}
+    state = names.to_torch(flat, model.name, input_shape)
+    return importlib.import_module("interop.to_file").write(path, state)
+
+
+def _require_fit(
+    path: Path, model: base.Config, params: Params, input_shape: tuple[int, ...]
+) -> None:
+    flat = tree.paths(params)
+    classes = len(flat["head.kernel"].T)
+    built = base.build(model, input_shape, classes, "native")
+    expected, _ = jax.eval_shape(built.init, jax.random.key(0))
+    wanted = tree.paths(expected)
+    for place in sorted(wanted.keys() | flat.keys()):
+        there, right = (side[place].shape if place in side else None for side in (flat, wanted))
+        if there != right:
+            raise CheckpointError(
+                f"{path} does not fit samples {list(input_shape)}: {place} is {_shown(there)}, "
+                f"and {_shown(right)} in a {model.name} for these"
+            )
+
+
+def _shown(shape: tuple[int, ...] | None) -> str:
+    return "absent" if shape is None else str(list(shape))
