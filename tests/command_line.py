@@ -1,6 +1,7 @@
 """jfl as its users run it: processes of their own, on a federation small enough to train often."""
 
 import atexit
+import fcntl
 import functools
 import json
 import os
@@ -35,6 +36,7 @@ plan: {{devices: 2}}
 
 _scratch = Path(tempfile.mkdtemp(prefix="jfl-tests-"))
 atexit.register(shutil.rmtree, _scratch, ignore_errors=True)
+_session = Path(os.environ.get("JFL_TESTS_SESSION", _scratch))  # see tests/conftest.py
 
 SMALL = str(_scratch / "small.yaml")
 Path(SMALL).write_text(CONFIG, encoding="utf-8")
@@ -45,7 +47,7 @@ ENVIRONMENT = {
     "XDG_STATE_HOME": str(_scratch / "state"),
     "JAX_PLATFORMS": "cpu",
     # the processes of a test session compile each program once between them
-    "JAX_COMPILATION_CACHE_DIR": str(_scratch / "compiled"),
+    "JAX_COMPILATION_CACHE_DIR": os.environ.get("JFL_TESTS_COMPILED", str(_scratch / "compiled")),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
 }
 
@@ -156,9 +158,16 @@ def trained(*words: str, cwd: Path) -> Path:
 @functools.cache
 def straight() -> Path:
     """The small federation's run folder, trained without interruption; copy it to change it."""
-    folder = _scratch / "straight"
-    folder.mkdir()
-    return trained(cwd=folder)
+    folder = _session / "straight"
+    with (_session / "straight.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one worker trains it, the others wait for it
+        if not (folder / "done").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            trained(cwd=folder)
+            (folder / "done").touch()
+    (run,) = folder.glob("outputs/small/*")
+    return run
 
 
 def copied(cwd: Path, *, saved: tuple[int, ...] | None = None) -> Path:

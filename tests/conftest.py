@@ -48,7 +48,8 @@ hypothesis.settings.load_profile("jfl")
 _state = tempfile.TemporaryDirectory(prefix="jfl-tests-state-")
 os.environ["XDG_STATE_HOME"] = _state.name
 
-COMPILED = "JFL_TESTS_COMPILED"  # the folder in which the workers of a session share programs
+SESSION = "JFL_TESTS_SESSION"  # the folder that the workers of a session share
+COMPILED = "JFL_TESTS_COMPILED"  # where compiled programs are; a folder given is kept
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -71,15 +72,19 @@ def pytest_configure(config: pytest.Config) -> None:
         except UsageError as error:
             raise pytest.UsageError(str(error)) from error
     if not hasattr(config, "workerinput"):
-        os.environ[COMPILED] = tempfile.mkdtemp(prefix="jfl-tests-compiled-")
+        os.environ[SESSION] = tempfile.mkdtemp(prefix="jfl-tests-session-")
+        os.environ.setdefault(COMPILED, str(Path(os.environ[SESSION]) / "compiled"))
     jax.config.update("jax_compilation_cache_dir", os.environ[COMPILED])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Removes what the session compiled."""
+    """Removes what the session made and compiled."""
     if not hasattr(config, "workerinput"):
-        shutil.rmtree(os.environ[COMPILED], ignore_errors=True)
+        folder = os.environ.pop(SESSION)
+        if Path(os.environ[COMPILED]).is_relative_to(folder):
+            del os.environ[COMPILED]
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

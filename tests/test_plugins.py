@@ -131,6 +131,7 @@ def conformance(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_example_conforms() -> None:
     done = conformance(EXAMPLE, "tests/conformance")
     assert done.returncode == 0, done.stdout

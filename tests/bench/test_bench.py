@@ -19,6 +19,9 @@ KEYS = {"name", "backend", "size", "seconds", "reference", "reference_seconds", 
         "peak_fraction", "peak_rss_mb", "padding"}  # fmt: skip
 
 
+SLOW = pytest.mark.slow
+
+
 def small(case: cases.Case, *words: str) -> cases.Case:
     return replace(case, words=(*case.words, "data.name=digits", "data.on_missing=error", *words))
 
@@ -37,7 +40,7 @@ def test_the_fixed_names_are_there() -> None:
     assert bench.SUITES == cases.NAMES
 
 
-@pytest.mark.parametrize("algorithm", ["fedavg", "fedfomo"])
+@pytest.mark.parametrize("algorithm", [pytest.param("fedavg", marks=SLOW), "fedfomo"])
 def test_a_round_is_measured_in_turns_with_pytorch(
     algorithm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,9 +57,6 @@ def test_a_round_is_measured_in_turns_with_pytorch(
     assert row["speedup"] > 0
     assert row["padding"] == 0
     assert said == [f"1/1  round/{algorithm}/mlp, 3 clients, 200 samples"]
-
-
-SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(

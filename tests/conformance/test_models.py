@@ -16,6 +16,12 @@ from tests.conformance import tested
 NAMES = tested.names("model")
 CLASSES = 5
 LOWERINGS = get_args(layers.Lowering)
+DEEP = pytest.mark.parametrize(
+    "plugin",
+    [pytest.param(n, marks=pytest.mark.slow) if n == "resnet18" else n for n in NAMES],
+    indirect=True,
+)
+"""For what compiles a deep network several times."""
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -35,6 +41,17 @@ def built(plugin, lowering="slices", init="torch"):
 @functools.cache
 def drawn(plugin, lowering="slices", init="torch"):
     return built(plugin, lowering, init).init(jax.random.key(0))
+
+
+@functools.cache
+def gradient(plugin, lowering="slices"):
+    """The gradient with respect to the parameters, as a function of them, images and a key."""
+    model = built(plugin, lowering)
+    return jax.jit(jax.grad(lambda p, frozen, x, key=None: answer(model, p, frozen, x, key)))
+
+
+def answer(model, params, frozen, x, key):
+    return jnp.sin(model.apply(params, frozen, x, key=key)).sum()
 
 
 def images(model, *lead):
@@ -67,9 +84,9 @@ def test_params_are_nested_dicts_of_float_arrays_with_a_head(plugin):
 def test_logits_are_the_head_of_the_features(plugin):
     model = built(plugin)
     params, frozen = drawn(plugin)
-    x = images(model, 3)
+    x = images(model, 2)
     logits, z = model.apply(params, frozen, x), model.features(params, frozen, x)
-    assert logits.shape == (3, CLASSES)
+    assert logits.shape == (2, CLASSES)
     assert logits.dtype == jnp.float32
     assert z.ndim == 2
     np.testing.assert_array_equal(logits, model.head(params, frozen, z))
@@ -93,6 +110,7 @@ def test_same_key_same_bits(plugin, init):
     assert (params[0][base.HEAD]["kernel"] != other[base.HEAD]["kernel"]).any()
 
 
+@DEEP
 def test_many_models_at_once_are_each_model_alone(plugin):
     model = built(plugin)
     keys = jax.random.split(jax.random.key(0), 3)
@@ -111,14 +129,9 @@ def test_many_models_at_once_are_each_model_alone(plugin):
 def test_gradient_is_finite_and_reaches_every_layer(plugin):
     model = built(plugin)
     params, frozen = drawn(plugin)
-    x = images(model, 4)
-
-    @jax.jit
-    def gradient(params, x, key):
-        return jax.grad(lambda p: jnp.sin(model.apply(p, frozen, x, key=key)).sum())(params)
-
+    x = images(model, 2)
     for key in (None, jax.random.key(2)):
-        for leaf in jax.tree.leaves(gradient(params, x, key)):
+        for leaf in jax.tree.leaves(gradient(plugin)(params, frozen, x, key)):
             assert jnp.isfinite(leaf).all()
             assert leaf.any()
 
@@ -134,17 +147,14 @@ def test_bfloat16_stays_bfloat16(plugin, lowering):
     np.testing.assert_allclose(logits.astype(float), model.apply(params, frozen, x), atol=0.05)
 
 
+@DEEP
 @pytest.mark.parametrize("lowering", LOWERINGS[1:])
 def test_lowerings_agree_and_have_the_same_params(plugin, lowering):
     native, other = built(plugin, "native"), built(plugin, lowering)
     params, frozen = drawn(plugin, lowering)
     jax.tree.map(np.testing.assert_array_equal, (params, frozen), drawn(plugin, "native"))
-    x = images(native, 4)
+    x = images(native, 2)
     close(native.apply(params, frozen, x), other.apply(params, frozen, x))
-
-    def gradient(model):
-        loss = lambda p, x: jnp.sin(model.apply(p, frozen, x)).sum()  # noqa: E731
-        return jax.jit(jax.grad(loss))(params, x)
-
+    ours, theirs = (gradient(plugin, way)(params, frozen, x, None) for way in (lowering, "native"))
     # minimal filtering rounds three to eight times as much as plain sums, in each of many layers
-    close(gradient(native), gradient(other), 5e-5)
+    close(theirs, ours, 5e-5)

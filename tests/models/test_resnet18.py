@@ -40,8 +40,8 @@ def forward(config: Config, params: dict, x):
     ("config", "lowering"),
     [
         (Config(stem="torchvision"), "slices"),
-        (Config(stem="cifar", groups=16), "native"),
-        (Config(stem="cifar", norm="none"), "winograd"),
+        pytest.param(Config(stem="cifar", groups=16), "native", marks=pytest.mark.slow),
+        pytest.param(Config(stem="cifar", norm="none"), "winograd", marks=pytest.mark.slow),
     ],
 )
 def test_logits_and_gradients_are_pytorchs(config: Config, lowering: base.Lowering) -> None:

@@ -4,34 +4,26 @@ Started by path in a process of its own: `torch_heads.py SPEC.json`; see torch_r
 protocol. Gradients are written out, as autograd takes four times as long for layers so small.
 """
 
-import json
 import sys
-import time
 from pathlib import Path
+from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from torch_round import network
-
-EVALUATION_BATCH = 256
-RECOMPUTED = 100
-"""The recomputing loop does one head and one epoch of ten and ten; its time counts so often."""
+from torch_round import EVALUATION_BATCH, Work, network, serve
 
 
-class Work:
+class Heads(Work):
     """What is timed; see `heads`, `assembly` and `recompute`."""
 
+    rehearsed = False
+    counts: ClassVar[dict[str, int]] = {"recompute": 100}  # one head and one epoch of ten and ten
+
     def __init__(self, spec: dict) -> None:
-        self.spec = spec
-        arrays = np.load(spec["arrays"])
-        x = torch.from_numpy(arrays["x"]).permute(0, 3, 1, 2).float() / 127.5 - 1
-        self.x, self.y = x.contiguous(), torch.from_numpy(arrays["y"]).long()
-        self.rows = [
-            torch.from_numpy(rows) for rows in np.split(arrays["train"], arrays["train_ends"])
-        ]
+        super().__init__(spec)
+        self.rows = self.parts["train"]
         self.net = network(spec)
         self.features = nn.Sequential(*list(self.net)[:-1])
         self.cached = [self.compute(rows) for rows in self.rows]
@@ -84,21 +76,5 @@ class Work:
                 optimizer.step()
 
 
-def main() -> None:
-    """Gets ready, says so, and works once for every line."""
-    with open(sys.argv[1], encoding="utf-8") as file:
-        spec = json.load(file)
-    torch.manual_seed(0)
-    work = Work(spec)
-    do = getattr(work, spec["work"])
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        started = time.perf_counter()
-        do()
-        seconds = time.perf_counter() - started
-        seconds *= RECOMPUTED if spec["work"] == "recompute" else 1
-        print(json.dumps({"seconds": seconds}), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    serve(Heads)

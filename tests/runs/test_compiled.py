@@ -48,7 +48,7 @@ def test_a_second_run_finds_its_programs(tmp_path: Path, monkeypatch: pytest.Mon
     place = {"XDG_CACHE_HOME": str(tmp_path / "own")}
     monkeypatch.setattr(command_line, "ENVIRONMENT", own | {"JAX_PLATFORMS": "cpu"} | place)
     first, second, without = (
-        command("train", SMALL, "rounds=1", "--json", *words, cwd=tmp_path)
+        command("train", SMALL, "algorithm=local", "rounds=1", "--json", *words, cwd=tmp_path)
         for words in ((), (), ("--no-cache",))
     )
     assert first.code == second.code == without.code == 0, first.err + second.err + without.err

@@ -24,6 +24,7 @@ MODELS = {
     "mlp": ("{name: mlp, hidden: [20]}", torch_models.mlp_state),
     "cnn": ("{name: cnn}", torch_models.cnn_state),
 }
+SLOW = pytest.mark.slow
 SMALL, WHOLE = "participation=0.6", "participation=1.0"
 
 
@@ -108,7 +109,9 @@ def assert_same(ours, theirs):
         assert error < 1e-4, f"{name} is off by {error:.1e}"
 
 
-@pytest.mark.parametrize(("model", "share"), [("mlp", WHOLE), ("mlp", SMALL), ("cnn", SMALL)])
+@pytest.mark.parametrize(
+    ("model", "share"), [("mlp", WHOLE), ("mlp", SMALL), pytest.param("cnn", SMALL, marks=SLOW)]
+)
 def test_fedavg(model, share):
     federation = build(model, share, "algorithm.name=fedavg")
     net, state = twin(model, federation)
@@ -136,7 +139,7 @@ def paper_candidates(size, client, row, uploaded):
         ("mlp", "paper", WHOLE),
         ("mlp", "paper", SMALL),
         ("cnn", "pfllib", WHOLE),
-        ("cnn", "paper", SMALL),
+        pytest.param("cnn", "paper", SMALL, marks=SLOW),
     ],
 )
 def test_fedfomo(model, preset, share):
