@@ -17,11 +17,11 @@ from jfl.federated import saved
 from jfl.federated.heads import members
 from jfl.federated.heads import train as heads
 from jfl.federated.heads.folder import HeadsFolder
-from jfl.federated.heads.job import Job
+from jfl.federated.heads.job import Heads, build
 from jfl.models.base import HEAD
 from jfl.runs import start
 from jfl.runs.costs import peak_rss_mb
-from jfl.runs.progress import Watch
+from jfl.runs.progress import Steps, Watch
 from jfl.types import Params
 
 
@@ -32,7 +32,7 @@ def case(spec: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, float
     words = [*spec["settings"], "checkpoint.every=1"]
     result, _ = start.start([], words, Watch(), out=scratch, device=spec["device"])
     base = saved.load(result["run"], "last", device=spec["device"])
-    job = Job(base, heads.settings(spec["method"], []))
+    job = build(base, heads.settings(spec["method"], []))
     federation = base.federation
     if spec["arrays"]:
         training.export(federation, Path(spec["arrays"]))
@@ -46,8 +46,8 @@ def case(spec: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, float
         if not whole:
             return fit(job, federation.client, *given)
         folder = HeadsFolder(Path(result["run"]), str(count))
-        folder.start(job.about)
-        return list(job.train(folder))
+        folder.start(job.identity)
+        return heads.fill(folder, job, Steps())
 
     def times() -> Iterator[dict[str, float]]:
         while True:
@@ -66,7 +66,7 @@ def case(spec: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, float
     return facts, times()
 
 
-def _features(job: Job) -> tuple[Any, Params]:
+def _features(job: Heads) -> tuple[Any, Params]:
     """Returns features, labels, counts and keys of all clients, and the heads."""
     base = job.base
     assert base.experiment.clients <= base.block
@@ -86,7 +86,7 @@ def _features(job: Job) -> tuple[Any, Params]:
     return jax.jit(everyone)(base.federation.client, given, base.federation.samples), own[HEAD]
 
 
-def _fit(job: Job, client: Any, features: Any, priors: Params) -> Any:
+def _fit(job: Heads, client: Any, features: Any, priors: Params) -> Any:
     def one(_: Any, row: Any) -> Any:
         (z, labels, count, key), prior = row
         return job.fit(z, labels, count, prior, key)
@@ -94,7 +94,7 @@ def _fit(job: Job, client: Any, features: Any, priors: Params) -> Any:
     return client.each(one, (features, priors))
 
 
-def _operations(job: Job, *, whole: bool) -> float:
+def _operations(job: Heads, *, whole: bool) -> float:
     """Returns the floating-point operations of the heads and, if asked for, the features."""
     federation, config = job.base.federation, job.config
     size = federation.experiment.train.batch_size

@@ -17,6 +17,7 @@ from jfl.config import Section
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """Names that can be those of folders."""
+NEVER = 2**31
 
 
 class Named(Section):
@@ -90,7 +91,8 @@ class Notice:
 class Job:
     """One run of a job, put together; what a job leaves out is as here."""
 
-    config: Config
+    config: Any
+    """Its settings: a `Section`."""
     unit = "step"
     """What it counts: the key of its journal."""
     devices = 1
@@ -106,9 +108,24 @@ class Job:
         return getattr(self.config, f"{self.unit}s", None)
 
     @property
+    def evaluates(self) -> int:
+        """It is measured after every so many units, and after the last."""
+        return getattr(getattr(self.config, "evaluate", None), "every", NEVER)
+
+    @property
+    def saves(self) -> int:
+        """It is saved after every so many units, and after the last."""
+        return getattr(getattr(self.config, "checkpoint", None), "every", NEVER)
+
+    def saved_as(self, number: int) -> int:
+        """Returns the number of the checkpoint after a unit."""
+        return number
+
+    @property
     def title(self) -> str:
         """The title of its tables and pictures."""
-        return f"{self.config.name}, seed {self.config.seed}"
+        said = self.config.model_dump(include={"name", "seed"})
+        return f"{said.get('name', 'job')}, seed {said.get('seed', 0)}"
 
     @property
     def lines(self) -> Sequence[str]:
@@ -124,7 +141,7 @@ class Job:
         return {}
 
     def snapshot(self) -> dict[str, Any] | None:
-        """Returns the state as NumPy arrays that later steps do not change; None: it has none."""
+        """Returns the state as NumPy arrays that later steps do not change; None: none to save."""
         return None
 
     def shapes(self) -> Mapping[str, Any]:

@@ -6,6 +6,8 @@ fetched when the next one has begun.
 """
 
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,57 +23,60 @@ from jfl.runs.journal import Journal
 from jfl.runs.progress import Steps
 
 
-def run(job: Job, folder: Path, watch: Steps, resume_from: int | None = None) -> int:
-    """Takes the steps of a job, from the first or from a checkpoint of its folder.
+@dataclass(frozen=True)
+class Place:
+    """Where the loop keeps what steps leave."""
+
+    journal: Journal
+    checkpoints: Checkpoints
+    mark: Callable[[], Mapping[str, Any]]
+    """What the manifest of a checkpoint says of whose it is."""
+
+
+def of_run(job: Job, folder: Path) -> Place:
+    """Returns where a run keeps it."""
+    journal = Journal(folder, job.unit)
+    checkpoints = Checkpoints(folder / "checkpoints", getattr(job.config, "checkpoint", None))
+    return Place(journal, checkpoints, lambda: seal.mark(folder, journal))
+
+
+def restore(job: Job, checkpoints: Checkpoints, number: int) -> None:
+    """Lets a job go on from a checkpoint.
+
+    Raises:
+        CheckpointError: it does not fit the config, or cannot be read.
+    """
+    check_fits(job, checkpoints, number)
+    job.restore(checkpoints.restore(number))
+
+
+def run(job: Job, place: Place, watch: Steps, done: int = 0) -> int:
+    """Takes the steps of a job after those that are done.
 
     Returns:
         The last unit that is done.
 
     Raises:
-        CheckpointError: a checkpoint could not be written, or does not fit the config.
+        CheckpointError: a checkpoint could not be written.
     """
-    settings = getattr(job.config, "checkpoint", None)
-    checkpoints = Checkpoints(folder / "checkpoints", settings)
-    if resume_from is not None:
-        check_fits(job, checkpoints, resume_from)
-        job.restore(checkpoints.restore(resume_from))
-    journal = Journal(folder, job.unit)
-    journal.cut(resume_from or 0)
-    keeper = _Keeper(job, folder, journal, checkpoints, watch, resume_from or 0)
-    total, everys = job.total, _everys(job)
+    place.journal.cut(done)
+    keeper = _Keeper(job, place, watch, done)
+    total, everys = job.total, (job.evaluates, job.saves)
     while not keeper.stopped and (total is None or keeper.reached < total):
         done = keeper.reached
         until = min((done // every + 1) * every for every in everys)
         # no step reaches over an evaluation or a checkpoint
         keeper.take(job.step(done + 1, until if total is None else min(until, total)))
     keeper.settle()
-    checkpoints.wait()
+    place.checkpoints.wait()
     return keeper.reached
-
-
-def _everys(job: Job) -> list[int]:
-    return [_every(job, name) for name in ("evaluate", "checkpoint")]
-
-
-def _every(job: Job, section: str) -> int:
-    return getattr(getattr(job.config, section, None), "every", 2**31)
 
 
 class _Keeper:
     """Keeps what steps leave: evaluations, lines of the journal, checkpoints, timings."""
 
-    def __init__(
-        self,
-        job: Job,
-        folder: Path,
-        journal: Journal,
-        checkpoints: Checkpoints,
-        watch: Steps,
-        reached: int,
-    ) -> None:
-        self._job, self._folder, self._watch = job, folder, watch
-        self._journal, self._checkpoints = journal, checkpoints
-        self._evaluate, self._save = _everys(job)
+    def __init__(self, job: Job, place: Place, watch: Steps, reached: int) -> None:
+        self._job, self._place, self._watch = job, place, watch
         self._unwritten: Done | None = None
         self._untimed: Done | None = None
         self._since = time.perf_counter()
@@ -85,12 +90,12 @@ class _Keeper:
         self.settle()
         number = self.reached = done.through
         last = number == self._job.total
-        measuring = last or number % self._evaluate == 0
+        measuring = last or number % self._job.evaluates == 0
         if measuring:
             done.record.update(self._job.evaluate())
         self._unwritten = self._untimed = done
         self.stopped = self._watch.stop()
-        saving = last or self.stopped or number % self._save == 0
+        saving = last or self.stopped or number % self._job.saves == 0
         if saving and (state := self._job.snapshot()) is not None:
             self._checkpoint(done, state)
         if measuring or saving:
@@ -102,8 +107,9 @@ class _Keeper:
         stacked = self._job.stacked
         about = {"score": self._job.score(done.record)}
         about |= {} if stacked is None else {"clients": stacked}
-        about |= seal.mark(self._folder, self._journal)
-        self._checkpoints.save(done.through, state, about, self._job.unit)
+        number = self._job.saved_as(done.through)
+        about |= self._place.mark()
+        self._place.checkpoints.save(number, state, about, self._job.unit)
 
     def settle(self) -> None:
         """Writes what the last step left, and what it cost."""
@@ -116,7 +122,7 @@ class _Keeper:
         costs = done.costs | {"seconds": seconds, "peak_rss_mb": peak_rss_mb()}
         if "seconds" in done.costs:
             costs["train_seconds"] = done.costs["seconds"]
-        self._journal.time(done.through, costs)
+        self._place.journal.time(done.through, costs)
         self._watch.done(done.through, done.record, costs)
 
     def _write(self) -> None:
@@ -124,7 +130,7 @@ class _Keeper:
         if done is not None:
             there = {k: v for k, v in done.record.items() if isinstance(v, jax.Array)}
             done.record.update(jax.device_get(there))
-            self._journal.write(done.through, done.record)
+            self._place.journal.write(done.through, done.record)
 
 
 def check_fits(job: Job, checkpoints: Checkpoints, number: int) -> None:

@@ -10,7 +10,7 @@ from jfl.runs.checkpoint import Checkpoints
 from jfl.runs.folder import RunFolder
 from jfl.runs.job import Job
 from jfl.runs.lock import check_links
-from jfl.runs.loop import check_fits
+from jfl.runs.loop import restore
 from jfl.runs.manifest import NO_BEST, UNIT
 
 
@@ -43,8 +43,7 @@ def reopen(path: str, which: str, *, device: str | None = None) -> Reopened:
     config = run.config
     backend.start(device, start.cpu_devices(config), **start.computing(config))
     job = run.kind.build(config, run)
-    check_fits(job, checkpoints, number)
-    job.restore(checkpoints.restore(number))
+    restore(job, checkpoints, number)
     return Reopened(run, job, number)
 
 

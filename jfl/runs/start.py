@@ -167,7 +167,10 @@ def _train(
     with stop_signals() as stopped, _failure_noted(run, job, watch), folder.writing(path, ROOM):
         run.write_status("running", done, job.total)
         with watch.steps(job, run, done) as shown:
-            reached = loop.run(job, path, Kept(run, job, shown, stopped), resume_from)
+            place = loop.of_run(job, path)
+            if resume_from is not None:
+                loop.restore(job, place.checkpoints, resume_from)
+            reached = loop.run(job, place, Kept(run, job, shown, stopped), done)
         result = plain(
             {"run": str(path), **job.about(), **clock.record(), **job.ended()}
             | summary.summarise(path, run.kind)

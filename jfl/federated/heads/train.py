@@ -1,6 +1,7 @@
 """`jfl heads` from start to end: settings checked, heads trained or gone on with, summed up."""
 
 import re
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,18 +14,20 @@ from jfl.errors import UsageError
 from jfl.federated import saved
 from jfl.federated.folder import opened
 from jfl.federated.heads.folder import HeadsFolder
-from jfl.federated.heads.job import Job
+from jfl.federated.heads.job import Heads, build
 from jfl.federated.heads.methods import base as adapters
 from jfl.federated.saved import Saved
 from jfl.files.strict_json import plain
 from jfl.report.screen import Screen
-from jfl.runs import seal
+from jfl.runs import loop, seal
 from jfl.runs.checkpoint import check_space
 from jfl.runs.compiled import CompileClock
 from jfl.runs.costs import peak_rss_mb
 from jfl.runs.folder import writing
 from jfl.runs.interrupt import stop_signals
+from jfl.runs.journal import Journal
 from jfl.runs.lock import hold
+from jfl.runs.progress import Steps
 
 INTERRUPTED = 130
 _HELD = "{folder} is being trained by process {pid}; wait for it, or end that process"
@@ -73,9 +76,9 @@ def run(
     if folder.exists:
         base = replace(base, block=folder.about.block)
     clock = CompileClock()
-    job = Job(base, config)
+    job = build(base, config)
     with writing(folder.path, "make room and call the same command again"):
-        folder.start(job.about)
+        folder.start(job.identity)
     with (
         hold(folder.path, _HELD),
         writing(folder.path, "make room and call the same command again"),
@@ -90,15 +93,33 @@ def run(
             f"round {base.round} of {path}"
         )
         with stop_signals("after this block of clients") as stopped:
-            for line in job.train(folder):
-                screen.say(line)
-                if stopped.is_set():
-                    screen.say("saved; call the same command again to go on")
-                    return _result(base, config, name, started, clock), INTERRUPTED
+            reached = fill(folder, job, _Told(screen, stopped))
         result = _result(base, config, name, started, clock)
+        if reached < job.total:
+            screen.say("saved; call the same command again to go on")
+            return result, INTERRUPTED
         folder.finish(result)
     screen.say(f"in {folder.path}; measure them with: jfl eval {path} --heads {name}")
     return result, 0
+
+
+def fill(folder: HeadsFolder, job: Heads, watch: Steps) -> int:
+    """Trains what is not yet in a folder of heads; returns the last block or round that is done."""
+    place = loop.Place(Journal(folder.path, job.unit), folder.saved, folder.mark)
+    return loop.run(job, place, watch, job.go_on(folder))
+
+
+class _Told(Steps):
+    """Tells of each step, and stops when it is asked to."""
+
+    def __init__(self, screen: Screen, stopped: threading.Event) -> None:
+        self._screen, self._stopped = screen, stopped
+
+    def note(self, text: str) -> None:
+        self._screen.say(text)
+
+    def stop(self) -> bool:
+        return self._stopped.is_set()
 
 
 def settings(method: str, changes: Sequence[str]) -> adapters.Config:
