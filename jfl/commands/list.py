@@ -11,6 +11,7 @@ KINDS = {
     "algorithms": "algorithm",
     "data": "data",
     "heads": "heads",
+    "jobs": "job",
     "models": "model",
     "partitions": "partition",
 }
@@ -31,7 +32,7 @@ Examples:
 @options.plugins
 @options.common
 def list_plugins(kind: str | None, **flags: Any) -> None:
-    """List algorithms, data sets, heads, models and partitions with their settings."""
+    """List algorithms, data sets, heads, jobs, models and partitions with their settings."""
     from rich.text import Text
 
     from jfl import plugins
@@ -43,7 +44,7 @@ def list_plugins(kind: str | None, **flags: Any) -> None:
     for title, section in KINDS.items():
         if kind not in (None, title):
             continue
-        screen.say(Text.assemble((title, "bold"), f" ({section}.{plugins.key(section)})"))
+        screen.say(Text.assemble((title, "bold"), f" ({plugins.setting(section)})"))
         for name in plugins.names(section):
             module = plugins.load(section, name)
             item = {
@@ -57,7 +58,8 @@ def list_plugins(kind: str | None, **flags: Any) -> None:
                 Text.assemble("  ", (printable(name), "bold"), f"  {printable(item['summary'])}")
             )
             for key, setting in item["settings"].items():
-                words = f"{key}: {setting['default']}".ljust(32)
+                sub = isinstance(setting["default"], dict)  # a section of settings
+                words = (f"{key}:" if sub else f"{key}: {setting['default']}").ljust(32)
                 screen.say(f"      {words} {setting['help']}")
     if flags["as_json"]:
         answer({"items": items})
