@@ -121,7 +121,7 @@ def test_every_command_that_looks_at_runs_knows_it(straight: Path, place: Path) 
     asked = {
         "runs": ("runs", "outputs"),
         "logs": ("logs", str(straight)),
-        "table": ("table", "outputs", "--columns", "loss"),
+        "table": ("table", "outputs"),
         "plot": ("plot", "curves", "outputs", "--metric", "loss", "--out", "curves.png"),
         "report": ("report", str(straight), "--out", "page.html"),
         "eval": ("eval", str(straight), "--round", "best"),

@@ -72,7 +72,7 @@ def columns_of(results: Sequence[Result], wanted: Sequence[str]) -> list[str]:
         meant = [key for name in wanted for key in measures.meant(name, there)]
         return list(dict.fromkeys(meant))
     usual = measures.ordered(there, measures.DEFAULT)
-    usual = usual or [name for name in there if not name.startswith("train_")]
+    usual = usual or list(dict.fromkeys(r.metric for r in results if r.metric in r.metrics))
     if not usual:
         raise UsageError(
             f"these runs have none of {', '.join(measures.DEFAULT)}, so choose with --columns; "

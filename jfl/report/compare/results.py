@@ -44,6 +44,8 @@ class Result:
     """base, temperature, or the name of heads."""
     round: int
     metrics: Metrics
+    metric: str = "test_accuracy"
+    """The one a person asks for first."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class RunResults:
         rounds = number if which == "last" else self.done
         settings = self.settings | {f"{self.unit}s": rounds}
         return [
-            Result(str(self.folder), self.seed, settings, method, number, metrics)
+            Result(str(self.folder), self.seed, settings, method, number, metrics, self.metric)
             for method, metrics in self.methods(number).items()
         ]
 
