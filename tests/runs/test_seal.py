@@ -87,7 +87,7 @@ def take_members_of_others(heads: Path) -> None:
         (lambda heads: shutil.rmtree(heads / "members"), "members 0 are missing"),
         (
             lambda heads: shutil.copytree(heads / "members/0", heads / "members/1"),
-            "members 1: it says it is round 0",
+            "members 1: it says it is block 0",
         ),
         (lambda heads: (heads / "members/0/more").touch(), "more was added"),
     ],
