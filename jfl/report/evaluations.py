@@ -7,7 +7,6 @@ from typing import Any
 from jfl.files import documents
 from jfl.files.documents import write_text
 from jfl.files.strict_json import dumps
-from jfl.report.pictures.reliability import reliability_picture
 from jfl.report.words import of_samples, parted
 from jfl.runs import lock, small_files
 
@@ -37,6 +36,8 @@ def keep(
 def _keep(
     run: Path, result: Mapping[str, Any], bins: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
+    from jfl.report.pictures.reliability import reliability_picture  # matplotlib takes its time
+
     place = run / FOLDER / f"{result['round']}.json"
     picture = place.with_name(f"{result['round']}-reliability.png")
     before = documents.sound(place, small_files.Evaluation)  # a damaged one is measured anew
@@ -146,6 +147,8 @@ def everything(run: Path) -> list[dict[str, Any]]:
 
 def refresh(run: Path, title: str, into: Path) -> None:
     """Draws into another folder the bins of evaluations whose picture is not there."""
+    from jfl.report.pictures.reliability import reliability_picture
+
     for result in everything(run):
         name = f"{FOLDER}/{result['round']}-reliability.png"
         if result.get("bins") and not (run / name).is_file():

@@ -11,7 +11,6 @@ from jfl.report import evaluations
 from jfl.report.compare.measures import measure
 from jfl.report.pages import background, calibrated, outcome
 from jfl.report.pages.parts import Paragraph, Section, say
-from jfl.report.pictures import line_pictures
 from jfl.report.run_files import RunFiles
 from jfl.report.words import capital
 from jfl.runs.journal import at, number_in
@@ -70,6 +69,8 @@ class View:
 
     def draw(self, run: RunFiles, into: Path) -> list[Path]:
         """Draws the pictures of a run into a folder; returns them."""
+        from jfl.report.pictures import line_pictures  # matplotlib takes its time
+
         drawn = []
         for name, key in ((CURVE, self.kind.metric), (LOSS, "train_loss")):
             line = {at(r): v for r in run.records if (v := number_in(r, key)) is not None}
