@@ -98,28 +98,39 @@ def jfl(*words: str, cwd: Path) -> Done:
     return end(begin(*words, cwd=cwd))
 
 
-class Warm:
-    """One process that runs command after command, since every start of Python takes seconds.
-
-    For what needs no process of its own: no signals, no other devices.
-    """
-
-    _PROGRAM = """
-import contextlib, io, json, os, sys
-from jfl import mesh
+CALL = """
+import contextlib, io
 from jfl.cli import main
-mesh.start("cpu", 4)
-for line in sys.stdin:
-    words, cwd = json.loads(line)
-    os.chdir(cwd)
+def call(words):
     out, err, code = io.StringIO(), io.StringIO(), None
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             main(words)
         except SystemExit as end:
             code = end.code
-    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
+    return [code, out.getvalue(), err.getvalue()]
 """
+"""A function for programs of tests: runs one command, returns its exit code, stdout and stderr."""
+
+
+class Warm:
+    """One process that runs command after command, since every start of Python takes seconds.
+
+    For what needs no process of its own: no signals, no other devices.
+    """
+
+    _PROGRAM = (
+        CALL
+        + """
+import json, os, sys
+from jfl import mesh
+mesh.start("cpu", 4)
+for line in sys.stdin:
+    words, cwd = json.loads(line)
+    os.chdir(cwd)
+    print(json.dumps(call(words)), flush=True)
+"""
+    )
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(

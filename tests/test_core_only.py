@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jfl.cli import COMMANDS
-from tests.command_line import CHECKOUT, ENVIRONMENT, SMALL, copied
+from tests.command_line import CALL, CHECKOUT, ENVIRONMENT, SMALL, copied
 from tests.test_launcher import LAUNCHER, load
 
 # what core brings, or brings along: tensorboardX needs protobuf, etils may have the other
@@ -25,20 +25,13 @@ def find_spec(name, path=None, target=None):
 PathFinder.find_spec = find_spec
 """
 
-RUN = """
-import contextlib, io, json, sys
-from jfl.cli import main
-done = []
-for words in json.loads(sys.argv[1]):
-    out, err, code = io.StringIO(), io.StringIO(), None
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main(words)
-        except SystemExit as end:
-            code = end.code
-    done.append([code, out.getvalue(), err.getvalue()])
-print(json.dumps(done))
+RUN = (
+    CALL
+    + """
+import json, sys
+print(json.dumps([call(words) for words in json.loads(sys.argv[1])]))
 """
+)
 
 NAMES_AN_EXTRA = re.compile(r"(?:jfl\[|JFL_EXTRAS=)(\w+)")
 

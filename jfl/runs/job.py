@@ -6,6 +6,7 @@ have what `Kind` (jfl.runs.kinds) asks for. There are three sorts: stepped (trai
 step and no snapshot: an evaluation, a selection) and unbounded (no total: a service).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from jfl.config import Section
+from jfl.errors import UsageError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """Names that can be those of folders."""
@@ -88,7 +90,7 @@ class Notice:
     words: str
 
 
-class Job:
+class Job(ABC):
     """One run of a job, put together; what a job leaves out is as here."""
 
     config: Any
@@ -132,9 +134,9 @@ class Job:
         """What is said of it before it starts."""
         return ()
 
+    @abstractmethod
     def step(self, number: int, until: int) -> Done:
         """Goes on with unit `number`, from 1, and through `until` at the most."""
-        raise NotImplementedError
 
     def evaluate(self) -> dict[str, Any]:
         """Measures the state as it is; returns entries of the journal."""
@@ -149,8 +151,15 @@ class Job:
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes on a state that `snapshot` returned."""
-        raise NotImplementedError
+        """Takes on a state that `snapshot` returned.
+
+        Raises:
+            UsageError: the job saves a state but cannot take it on.
+        """
+        raise UsageError(
+            f"{self.title} was saved as {', '.join(state)}, but its job has no `restore`; start it "
+            "again, or add one"
+        )
 
     def score(self, record: Mapping[str, Any]) -> float | None:
         """Returns how good the state is on validation data, more is better; None: not known."""

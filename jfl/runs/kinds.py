@@ -26,7 +26,7 @@ class Kind:
     @property
     def unit(self) -> str:
         """What it counts: round, step."""
-        return self._said("UNIT", "step")
+        return self.said("UNIT", "step")
 
     @property
     def total(self) -> str:
@@ -36,22 +36,22 @@ class Kind:
     @property
     def metric(self) -> str:
         """The key by which a record holds an evaluation: the number a person asks for first."""
-        return self._said("METRIC", "loss")
+        return self.said("METRIC", "loss")
 
     @property
     def score(self) -> str:
         """The key of how good the state is on validation data."""
-        return self._said("SCORE", "score")
+        return self.said("SCORE", "score")
 
     @property
     def form(self) -> type[Document] | None:
         """What the config of its runs must hold for those who only look."""
-        return self._said("FORM", None)
+        return self.said("FORM")
 
     @property
     def resumable(self) -> Sequence[str]:
         """Settings, or sections of them, that may change when a run goes on."""
-        return self._said("RESUMABLE", (self.total, "evaluate.", "checkpoint."))
+        return self.said("RESUMABLE", (self.total, "evaluate.", "checkpoint."))
 
     @property
     def schema(self) -> type[configs.Section]:
@@ -64,11 +64,11 @@ class Kind:
 
     def layered(self, layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
         """Merges settings, later ones over earlier ones."""
-        return settings.layered(layers, self._said("adapt", None))
+        return settings.layered(layers, self.said("adapt"))
 
     def read(self, names: Sequence[str]) -> dict[str, Any]:
         """Reads and merges yaml files, unchecked."""
-        return settings.read(names, self._said("adapt", None))
+        return settings.read(names, self.said("adapt"))
 
     def load(self, names: Sequence[str], changes: Sequence[str]) -> Any:
         """Returns checked settings from yaml files and changes to them.
@@ -84,7 +84,7 @@ class Kind:
         Raises:
             UsageError: the first thing wrong.
         """
-        own = self._said("assemble", None)
+        own = self.said("assemble")
         if own:
             return own(given, changes)
         content = self.layered([{"kind": self.name}, given, changes])
@@ -105,9 +105,6 @@ class Kind:
 
     def said(self, name: str, usual: Any = None) -> Any:
         """Returns what its module defines under a name."""
-        return self._said(name, usual)
-
-    def _said(self, name: str, usual: Any) -> Any:
         return getattr(self._module, name, usual)
 
     def _known(self) -> ModuleType:

@@ -151,9 +151,10 @@ def _replan(run: RunFolder, job: Job, last: int) -> None:
     Journal(run.path).cut(last)
     Journal(run.path, job.unit).write(last, {"replanned": job.replanned()})
     computes = backend.here(job.devices, deterministic=job.deterministic)
+    # first, as an older plan.json says both
+    seal.replace(run.path, backend.FILE, computes.to_json())
     for name, text in job.plans().items():
         seal.replace(run.path, name, text)
-    seal.replace(run.path, backend.FILE, computes.to_json())
 
 
 def _train(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.command_line import CHECKOUT, ENVIRONMENT, Warm, copied
+from tests.command_line import CALL, CHECKOUT, ENVIRONMENT, Warm, copied
 
 PULL = (CHECKOUT / "docs/my_methods/algorithms/pull.py").read_text()
 SECRET = "hush-hush-7731"
@@ -23,10 +23,11 @@ COMMANDS = (
     "sweep RUN/config.yaml --dry-run", "data digits", "list", "doctor",
 )  # fmt: skip
 
-WATCHED = """
-import contextlib, io, json, os, sys
+WATCHED = (
+    CALL
+    + """
+import json, os, sys
 from jfl import mesh
-from jfl.cli import main
 mesh.start("cpu", 4)
 seen, place = [], None
 BAD = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "pty.", "socket.connect",
@@ -52,16 +53,12 @@ for line in sys.stdin:
     words, cwd = json.loads(line)
     os.chdir(cwd)
     place, seen[:] = cwd, []
-    out, err, code = io.StringIO(), io.StringIO(), None
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main(words)
-        except SystemExit as end:
-            code = end.code
+    code, out, err = call(words)
     place = None
-    err.write("".join(f"SEEN {event}" + chr(10) for event in seen))
-    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
+    err += "".join(f"SEEN {event}" + chr(10) for event in seen)
+    print(json.dumps([code, out, err]), flush=True)
 """
+)
 
 
 class Watched(Warm):

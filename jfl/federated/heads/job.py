@@ -1,6 +1,7 @@
 """What `jfl heads` computes: members of each client's own, or the same for all clients."""
 
 import itertools
+from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -37,7 +38,7 @@ def build(base: Saved, config: adapters.Config) -> "Heads":
 
 
 class Heads(jobs.Job):
-    """Heads of one saved round; the folder they go to is given before the first step."""
+    """Heads of one saved round; `go_on` comes before the first step."""
 
     def __init__(self, base: Saved, config: adapters.Config) -> None:
         self.base, self.config = base, config
@@ -60,9 +61,9 @@ class Heads(jobs.Job):
         return 1
 
     @property
+    @abstractmethod
     def total(self) -> int:
         """How many steps there are."""
-        raise NotImplementedError
 
     @property
     def models(self) -> int:
@@ -76,9 +77,9 @@ class Heads(jobs.Job):
         settings = self.config.model_dump(mode="json")
         return About(settings, base.round, base.fingerprint(), base.experiment.clients, base.block)
 
+    @abstractmethod
     def go_on(self, folder: HeadsFolder) -> int:
         """Looks at what there is in the folder; returns how many steps are done."""
-        raise NotImplementedError
 
     def snapshot(self) -> dict[str, Any] | None:
         """Returns the members of the last step; None where they were saved before."""
