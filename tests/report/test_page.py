@@ -106,10 +106,8 @@ def test_a_finished_run(tmp_path):
         "| calibration error, mean over clients (F-ECE) | 3.12 % |",
     ):
         assert f"\n{row}\n" in results
-    assert (
-        "The best validation accuracy was that of round 2 (80.00 %); accuracy was 90.00 % there."
-        in results
-    )
+    assert "The best validation accuracy was that of round 2 (80.00 %); on clients' own" in results
+    assert "test data accuracy was 90.00 % there." in results
     clients = section(text, "Clients")
     assert "| client | train samples | test samples | accuracy | NLL | ECE |" in clients
     assert "| 0 | 15 | 15 | 87.50 % | 0.5000 | 2.00 % |" in clients

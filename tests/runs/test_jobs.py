@@ -141,6 +141,7 @@ def test_every_command_that_looks_at_runs_knows_it(straight: Path, place: Path) 
     assert done["inspect"].answer["verified"]
     page = (place / "page.html").read_text()
     assert f"{STEPS} of {STEPS} steps" in page
+    assert "training tokens a second" in page
     assert "client" not in page.split("<body>")[1].split("<script>")[0]
     shown = done["logs"].err
     assert f"step {STEPS}/{STEPS}" in shown

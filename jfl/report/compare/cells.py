@@ -71,7 +71,7 @@ def words(names: Mapping[str, Any], *, none: bool = False) -> str:
     """Returns what settings are, in one line: `fedavg, alpha 0.1`; with `none`, of absent ones."""
     return ", ".join(
         word(value)
-        if key == METHOD or key.endswith(".name")
+        if key in (METHOD, "kind") or key.endswith(".name")
         else f"{short_name(key)} {word(value)}"
         for key, value in names.items()
         if none or value is not None

@@ -71,10 +71,11 @@ def ledger(run: RunFiles) -> list[tuple[str, Value]]:
     steady = run.timing[1:] or run.timing
     if trained := column(steady, "train_seconds"):
         rows.append(("of it training, median", _time(float(np.median(trained)))))
-        for name, words in _SPEEDS.items():
-            if amounts := column(steady, name):
-                speed = sum(amounts) / max(sum(trained), 1e-9)
-                rows.append((words, Value(f"{speed:,.0f}", speed)))
+    seconds = sum(trained or column(steady, "seconds"))
+    for name, words in _SPEEDS.items():
+        if amounts := column(steady, name):
+            speed = sum(amounts) / max(seconds, 1e-9)
+            rows.append((words, Value(f"{speed:,.0f}", speed)))
     if run.result.get(run.kind.total) == run.done and "compile_seconds" in run.result:
         seconds = run.result["compile_seconds"]
         words = duration(seconds)

@@ -78,12 +78,13 @@ def results(run: RunFiles, heading: str, others: Mapping[str, str], pictures: Pi
         best = max(scored, key=lambda record: goodness(run.kind.score, record[run.kind.score]))
         there = best.get(run.kind.metric)
         score, metric = (measure(key).label for key in (run.kind.score, run.kind.metric))
+        on = f"on {heading} " if heading else ""
         reached_there = amount(run.kind.metric, there).words
         parts.append(
             say(
                 f"The best {score} was that of {unit} {at(best)} "
                 f"({amount(run.kind.score, best[run.kind.score]).words}); "
-                f"{metric} was {reached_there} there."
+                f"{on}{metric} was {reached_there} there."
             )
         )
     return Section("Results", [*parts, *curves])
