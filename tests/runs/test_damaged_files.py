@@ -222,3 +222,16 @@ def test_yaml_without_end_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(UsageError, match=r"have no end|nested too deeply"):
         small_files.settings(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["plan.json", "backend.json"])
+def test_a_page_that_is_refused_leaves_no_pictures(whole: Path, tmp_path: Path, name: str) -> None:
+    run = damaged(whole, tmp_path, name, "object")
+    assert run
+    for picture in run.glob("*.png"):
+        picture.unlink()
+    done = warm("report", str(run), "--format", "markdown", cwd=tmp_path)
+
+    assert done.code == 4
+    assert name in done.error
+    assert not list(run.glob("*.png"))

@@ -34,6 +34,10 @@ class FederatedView(view.View):
     def __init__(self) -> None:
         super().__init__(kinds.named(kinds.FIRST))
 
+    def check(self, run: RunFiles) -> None:
+        """Refuses a damaged plan."""
+        sections.plan(run)
+
     def title(self, run: RunFiles) -> str:
         """Returns data, clients, algorithm and seed."""
         config, name = run.config, run.data["name"]

