@@ -49,6 +49,7 @@ KEYS = {"heads": "method", "job": "kind"}
 JOBS = ("federated",)
 """jfl's own jobs are rooms, not files: each is the module `job` in a folder of this name."""
 _NOT_PLUGINS = {
+    "averaging",
     "base",
     "layers",
     "convolution",

@@ -1,7 +1,7 @@
 """Arithmetic on pytrees, single or stacked (leading axis = clients on every leaf)."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar
 
 import jax
@@ -64,6 +64,31 @@ def distance(a: Any, b: Any, kind: str = "l2") -> Float[Array, ""]:
         (power(leaf).sum() for leaf in jax.tree.leaves(difference)), jnp.zeros((), jnp.float32)
     )
     return jnp.sqrt(total) if kind == "l2" else total
+
+
+def part(tree: Any, wanted: Collection[str]) -> Any:
+    """Returns nested dicts with the leaves of some dotted paths alone."""
+
+    def chosen(node: Any, prefix: str) -> Any:
+        found = {}
+        for name, child in node.items():
+            path = f"{prefix}{name}"
+            if not isinstance(child, dict):
+                if path in wanted:
+                    found[name] = child
+            elif inner := chosen(child, f"{path}."):
+                found[name] = inner
+        return found
+
+    return chosen(tree, "")
+
+
+def merge(tree: Any, over: Any) -> Any:
+    """Returns nested dicts with the leaves of `over` in place of their own."""
+    return tree | {
+        name: merge(tree[name], child) if isinstance(child, dict) else child
+        for name, child in over.items()
+    }
 
 
 def size(tree: Any) -> int:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import psutil
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from jfl import mesh as meshes
 from jfl import plugins, tree
@@ -85,19 +85,31 @@ class Federation:
         return operations.counted(self.experiment.model, shape, classes, size)
 
     @cached_property
+    def sent_bytes(self) -> int:
+        """Bytes that go to a client and come back."""
+        params, _ = jax.eval_shape(self.model.init, jax.random.key(0))
+        return tree.nbytes(jax.eval_shape(self.algorithm.sent, params))
+
+    @cached_property
     def sample_operations(self) -> float:
         """Floating-point operations that training on one sample takes."""
         size = self.experiment.train.batch_size
         return self.operations(size)[0] / size
 
-    def round_data(self, ids: Int[np.ndarray, " K"], round_number: int) -> RoundData:
-        """Returns what the cohort trains and validates on."""
+    def round_data(
+        self,
+        ids: Int[np.ndarray, " K"],
+        round_number: int,
+        trains: Bool[np.ndarray, " K"] | None = None,
+    ) -> RoundData:
+        """Returns what the cohort trains and validates on, and who of it trains; None = all."""
         train, valid = (
             jax.tree.map(lambda leaf: jnp.asarray(leaf[ids]), self.rows[part])
             for part in ("train", "valid")
         )
         rate = jnp.float32(self.experiment.train.learning_rate_in(round_number))
-        return RoundData(jnp.asarray(ids), self.samples, train, valid, rate)
+        who = None if trains is None else jnp.asarray(trains)
+        return RoundData(jnp.asarray(ids), self.samples, train, valid, rate, who)
 
     def steps(self, ids: Int[np.ndarray, " K"]) -> Int[np.ndarray, " K"]:
         """Returns the local steps of each of the clients."""
@@ -125,22 +137,25 @@ class Federation:
             own: reads one entry of some clients' state.
 
         Returns:
-            Results by entry of `own`; the first is the algorithm's result.
+            Results by entry of `own`; the first is the algorithm's result. `global` is that of
+            the one model all share.
         """
         rows = self.rows[part]
         counts = np.asarray(rows.count)
-        if not self.algorithm.personal:
+        algorithm, common = self.algorithm, {}
+        if algorithm.common or not algorithm.personal:
             order = plans.order(self.plan, counts)
-            return {"params": self._evaluator.shared(shared["params"], rows, order)}
+            common = {"global": self._evaluator.shared(shared["params"], rows, order)}
 
         def models_of(name: str) -> Iterator[tuple[Int[np.ndarray, " K"], Params]]:
             for ids in stores.blocks(self.experiment.clients, self.block):
                 laid_out = ids[plans.order(self.plan, counts[ids])]
                 yield laid_out, own(laid_out, name)
 
-        return {
-            name: self._evaluator.own(models_of(name), rows) for name in self.algorithm.personal
+        own_models = {
+            name: self._evaluator.own(models_of(name), rows) for name in algorithm.personal
         }
+        return own_models | common
 
 
 def prepare(

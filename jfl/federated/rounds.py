@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from jfl import mesh as meshes
 from jfl import tree
@@ -47,6 +47,9 @@ class Rounds:
         self._needs = jax.jit(federation.algorithm.needs)
         options = compiled.options(federation.plan.backend)
         self._round = jax.jit(federation.algorithm.round, compiler_options=options)
+        personalise = federation.algorithm.personalise
+        self._personalise = personalise and jax.jit(personalise, compiler_options=options)
+        self._stale: int | None = None  # the round since which own models were not personalised
 
     def step(self, number: int) -> Round:
         """Runs round `number` (from 1); its randomness follows from the seed and the number."""
@@ -54,33 +57,35 @@ class Rounds:
         key = jax.random.fold_in(stream(federation.experiment.seed, "round"), number)
         needs_key, round_key = jax.random.split(key)
         needs = jax.device_get(self._needs(self.shared, needs_key))
-        order = _layout(federation, needs.cohort)
-        cohort = needs.cohort[order]
+        trains = np.ones(len(needs.cohort), bool) if needs.trains is None else needs.trains
+        order = _layout(federation, needs.cohort, trains)
+        cohort, trains = needs.cohort[order], trains[order]
         peers, moved = self._peers(needs, order)
         slices = self._store.take(cohort) if self._store else {}
-        data = federation.round_data(cohort, number)
+        data = federation.round_data(cohort, number, None if needs.trains is None else trains)
         shared, slices, metrics = self._round(
             federation.client, self.shared, slices, peers, data, round_key
         )
         self.shared = jax.device_put(shared, self._everywhere)
         if self._store:
             self._store.put(cohort, slices)
-        metrics = jax.device_get(metrics)
+        self._stale = number
+        metrics = {name: values[trains] for name, values in jax.device_get(metrics).items()}
         seconds = time.perf_counter() - started
         epochs = federation.experiment.train.local_epochs
-        models_up = len(cohort) if federation.algorithm.uploads else 0
-        models_down = moved if federation.algorithm.personal else len(cohort)
-        samples = int(federation.rows["train"].count[cohort].sum()) * epochs
+        sent = len(cohort) * federation.sent_bytes
+        trained = cohort[trains]
+        samples = int(federation.rows["train"].count[trained].sum()) * epochs
         costs = {
             "seconds": seconds,
             "samples": samples,
             "flops": samples * federation.sample_operations,
-            "padding": plans.padding(federation.plan, federation.steps(cohort)),
-            "bytes_down": models_down * federation.model_bytes,
-            "bytes_up": models_up * federation.model_bytes,
+            "padding": plans.padding(federation.plan, federation.steps(cohort) * trains),
+            "bytes_down": sent if needs.peers is None else moved * federation.model_bytes,
+            "bytes_up": len(trained) * federation.sent_bytes,
             "bytes_between_devices": _passed_on(federation, peers),
         }
-        return Round(_record(federation, cohort, metrics), costs)
+        return Round(_record(federation, trained, metrics), costs)
 
     def _peers(self, needs: Needs, order: Int[np.ndarray, " K"]) -> tuple[Peers | None, int]:
         """Fetches each model the cohort looks at once; returns them and how many clients get."""
@@ -99,6 +104,7 @@ class Rounds:
 
     def evaluate(self) -> dict[str, Any]:
         """Measures the clients' models; returns journal entries that start with valid_ or test_."""
+        self._bring_up()
         federation, record = self._federation, {}
         for part in ("valid", "test"):
             results = federation.evaluate(part, self.shared, self._own_models)
@@ -118,13 +124,28 @@ class Rounds:
         assert self._store is not None
         return self._store.take(ids, name)
 
+    def _bring_up(self) -> None:
+        """Personalises all clients, a block at a time, where a round has come since the last."""
+        number, federation = self._stale, self._federation
+        self._stale = None
+        if number is None or self._personalise is None or self._store is None:
+            return
+        key = jax.random.fold_in(stream(federation.experiment.seed, "personalise"), number)
+        for ids in stores.blocks(federation.experiment.clients, federation.block):
+            laid_out = ids[_layout(federation, ids, np.ones(len(ids), bool))]
+            slices, data = self._store.take(laid_out), federation.round_data(laid_out, number)
+            slices = self._personalise(federation.client, self.shared, slices, data, key)
+            self._store.put(laid_out, slices)
+
     def snapshot(self) -> dict[str, Any]:
         """Returns the whole state as NumPy arrays that later rounds do not change."""
+        self._bring_up()
         own = self._store.host() if self._store else {}
         return {"shared": jax.tree.map(np.array, self.shared), "own": own}
 
     def params_sha256(self) -> str:
         """Returns a fingerprint of the models that are evaluated."""
+        self._bring_up()
         if not self._federation.algorithm.personal or self._store is None:
             return tree.sha256(self.shared["params"])
         return tree.sha256(self._store.host()[self._federation.algorithm.personal[0]])
@@ -136,10 +157,13 @@ def _passed_on(federation: Federation, peers: Peers | None) -> int:
     return models * federation.model_bytes * (federation.plan.devices - 1)
 
 
-def _layout(federation: Federation, cohort: Int[np.ndarray, " K"]) -> Int[np.ndarray, " K"]:
+def _layout(
+    federation: Federation, cohort: Int[np.ndarray, " K"], trains: Bool[np.ndarray, " K"]
+) -> Int[np.ndarray, " K"]:
     """Returns the order in which a cohort is laid over the devices, so that they end together."""
     by_id = np.argsort(cohort)  # the layout must not depend on the order of the draw
-    return by_id[plans.order(federation.plan, federation.steps(cohort[by_id]))]
+    steps = federation.steps(cohort[by_id]) * trains[by_id]
+    return by_id[plans.order(federation.plan, steps)]
 
 
 def _record(federation: Federation, cohort: np.ndarray, metrics: dict[str, Any]) -> dict[str, Any]:

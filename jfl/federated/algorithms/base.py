@@ -7,22 +7,35 @@ one client with `client.each`; how clients run is the plan's business.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+from pydantic import model_validator
 
 from jfl import tree
 from jfl.config import Section
 from jfl.federated.clients.base import Client
 from jfl.federated.clients.data import Rows, Samples
+from jfl.models.base import HEAD
 from jfl.types import AnyArray, Metrics, Params, PRNGKey
 
 
 class Config(Section):
-    """Settings all algorithms share."""
+    """Settings all algorithms share; where there is a `preset`, it fills in what is not given."""
 
     name: str
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    """By preset, its settings."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, given: Any) -> Any:
+        if not cls.presets or not isinstance(given, dict):
+            return given
+        preset = given.get("preset", cls.model_fields["preset"].default)
+        return cls.presets.get(preset, {}) | given if isinstance(preset, str) else given
 
 
 class State(NamedTuple):
@@ -33,11 +46,15 @@ class State(NamedTuple):
 
 
 class Needs(NamedTuple):
-    """Who takes part in a round, and whose models they look at."""
+    """Whose slices a round sees, and whose models they look at.
+
+    Those train, or those that `trains` says; the others only receive.
+    """
 
     cohort: Int[AnyArray, " K"]
     peers: Int[AnyArray, "K M"] | None = None
     peers_valid: Bool[AnyArray, "K M"] | None = None
+    trains: Bool[AnyArray, " K"] | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -59,6 +76,15 @@ class RoundData(NamedTuple):
     train_rows: Rows
     valid_rows: Rows
     learning_rate: Float[Array, ""]
+    trains: Bool[Array, " K"] | None = None  # None = all do
+
+    @property
+    def trained_on(self) -> Rows:
+        """What each client trains on: nothing where it does not train."""
+        rows = self.train_rows
+        if self.trains is None:
+            return rows
+        return Rows(rows.start, jnp.where(self.trains, rows.count, 0))
 
 
 @dataclass(frozen=True)
@@ -70,20 +96,26 @@ class Algorithm:
         needs: (shared, key) -> Needs.
         round: (client, shared, own [K], peers or None, data, key) -> shared, own [K], metrics.
             Metrics of shape [K] are kept per client.
+        personalise: (client, shared, own [K], data, key) -> own [K]: makes clients' own models of
+            what is shared now, for all clients, before models are measured or saved. No later
+            round depends on it.
         personal: entries of `own` that hold clients' own models, the one evaluated as the result
             first; empty where all clients use `shared["params"]`.
+        common: whether `shared["params"]` is evaluated beside the clients' own models.
         records: entries of `shared` that are written to the journal with each evaluation.
-        uploads: whether clients send their models to anyone. Others get `own["params"]` or
-            `shared["params"]`.
+        sent: what of a model goes to each client of a round, where none looks at peers, and comes
+            back from each that trained; (model) -> tree.
         validates: whether clients choose by their validation samples; who has none is told.
     """
 
     init: Callable[[Params, int], State]
     needs: Callable[[dict[str, Any], PRNGKey], Needs]
     round: Callable[..., tuple[dict[str, Any], dict[str, Any], Metrics]]
+    personalise: Callable[..., dict[str, Any]] | None = None
     personal: tuple[str, ...] = ()
+    common: bool = False
     records: tuple[str, ...] = ()
-    uploads: bool = True
+    sent: Callable[[Params], Any] = lambda params: params
     validates: bool = False
 
 
@@ -101,7 +133,7 @@ def fit(
     client: Client, params: Params, data: RoundData, key: PRNGKey, *, stacked: bool
 ) -> tuple[Params, Metrics]:
     """Trains the cohort, each from its own slice of `params`, or all from one shared model."""
-    rows = (data.train_rows, keys(key, data.ids))
+    rows = (data.trained_on, keys(key, data.ids))
     if stacked:
         return client.each(_fit_own, (params, *rows), data.samples, data.learning_rate)
     return client.each(_fit_shared, rows, params, data.samples, data.learning_rate)
@@ -125,7 +157,34 @@ def average(
     params: Params, before: Params, counts: Int[AnyArray, " K"], rejected: Int[Array, " K"]
 ) -> Params:
     """Returns the sample-weighted mean of the accepted models; `before` where there is none."""
-    weights = jax.numpy.where(rejected > 0, 0, counts).astype(jax.numpy.float32)
+    weights = jnp.where(rejected > 0, 0, counts).astype(jnp.float32)
     total = weights.sum()
-    mean = tree.mean(weights / jax.numpy.maximum(total, 1.0), params)
+    mean = tree.mean(weights / jnp.maximum(total, 1.0), params)
     return tree.select(total > 0, mean, before)
+
+
+def both(main: Metrics, other: Metrics) -> Metrics:
+    """Returns the metrics of a client that trained twice: the loss is that of the main training."""
+    return main | {
+        "steps": main["steps"] + other["steps"],
+        "rejected": jnp.maximum(main["rejected"], other["rejected"]),
+    }
+
+
+def proximal(center: Params, mu: float) -> Callable[[Params, Params], Params]:
+    """Returns what adds mu (theta - center) to a gradient at theta."""
+
+    def bend(gradient: Params, params: Params) -> Params:
+        return jax.tree.map(lambda g, w, c: g + mu * (w - c), gradient, params, center)
+
+    return bend
+
+
+def backbone(params: Params) -> Params:
+    """Returns all of a model, or of stacked ones, but the head."""
+    return {name: leaf for name, leaf in params.items() if name != HEAD}
+
+
+def head(params: Params) -> Params:
+    """Returns the head of a model, or of stacked ones, under its key."""
+    return {HEAD: params[HEAD]}

@@ -8,12 +8,12 @@ client with the lower id; training batches are shuffled and none is dropped. A c
 validation samples cannot tell who would help it, and trains alone; that is said at the start.
 """
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from jfl import tree
 from jfl.config import Switch
@@ -77,11 +77,7 @@ class Config(base.Config):
     eval_point: Literal["after_train", "after_mix", "both"] = "after_train"
     """Which of a client's models is evaluated."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_from_preset(cls, given: Any) -> Any:
-        preset = given.get("preset", "pfllib") if isinstance(given, dict) else None
-        return PRESETS.get(preset, {}) | given if isinstance(preset, str) else given
+    presets: ClassVar = PRESETS
 
 
 def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:

@@ -87,26 +87,77 @@ class Client:
         rows: Rows,
         key: PRNGKey,
         learning_rate: Float[Array, ""],
+        *,
+        epochs: int | None = None,
+        fixed: Params | None = None,
+        bend: Callable[[Params, Params], Params] | None = None,
     ) -> tuple[Params, Metrics]:
-        """Trains one client for `local_epochs` over all its samples.
+        """Trains one client for some epochs over all its samples.
 
         A client whose loss, or the size of whose update, stops being finite is rejected: it
         returns the weights it started from, with `rejected` 1. A weight that flew off to 1e20 is
         finite itself, but its square is not.
 
+        Args:
+            params: what trains.
+            samples: everybody's samples.
+            rows: the client's own.
+            key: draws the order of the samples and dropout.
+            learning_rate: of this round.
+            epochs: passes over the samples; None = `local_epochs`.
+            fixed: the rest of the model, by top-level key; it stays as it is.
+            bend: `bend(gradient, params)` returns the gradient a step takes instead.
+
         Returns:
             The new weights; `train_loss` (nats, mean over all samples seen), `steps`, `rejected`.
         """
-        size = self.train.batch_size
-        steps = (rows.count + size - 1) // size
         rule = optimizer.direction(self.train)
+        rest = fixed or {}
+
+        def step(carry: tuple, *batch: Any) -> tuple[tuple, Float[Array, ""]]:
+            params, state = carry
+            loss, gradient = jax.value_and_grad(
+                lambda trained: self.batch_loss(trained | rest, *batch)
+            )(params)
+            if bend is not None:
+                gradient = bend(gradient, params)
+            update, state = rule.update(gradient, state, params)
+            return (descend(params, update, learning_rate), state), loss
+
+        (trained, _), metrics = self.over_batches(
+            (params, rule.init(params)), step, samples, rows, key, epochs
+        )
+        finite = jnp.isfinite(metrics["train_loss"])
+        accepted = finite & jnp.isfinite(tree.distance(trained, params))
+        metrics["rejected"] = (~accepted).astype(jnp.int32)
+        return tree.select(accepted, trained, params), metrics
+
+    def over_batches(
+        self,
+        start: Any,
+        step: Callable[..., tuple[Any, Float[Array, ""]]],
+        samples: Samples,
+        rows: Rows,
+        key: PRNGKey,
+        epochs: int | None = None,
+    ) -> tuple[Any, Metrics]:
+        """Folds `step(carry, x, y, weights, key) -> carry, loss` over one client's batches.
+
+        Each epoch has an order of its own; `weights` are those of a mean over the batch.
+
+        Returns:
+            The last carry; `train_loss` (mean over all samples seen) and `steps`.
+        """
+        size = self.train.batch_size
+        epochs = self.train.local_epochs if epochs is None else epochs
+        steps = (rows.count + size - 1) // size
 
         def epoch(number: Int[Array, ""], carry: tuple) -> tuple:
             epoch_key = jax.random.fold_in(key, number)
             order = batch_order(epoch_key, rows.count, samples.longest, size)
 
-            def step(index: Int[Array, ""], carry: tuple) -> tuple:
-                params, state, total = carry
+            def one(index: Int[Array, ""], carry: tuple) -> tuple:
+                inner, total = carry
                 positions = jax.lax.dynamic_slice(order, (index * size,), (size,))
                 mask = index * size + jnp.arange(size) < rows.count
                 # padding repeats a sample of the client's own: another client's may not be finite
@@ -116,27 +167,16 @@ class Client:
                 dropout = jax.random.fold_in(epoch_key, index)
                 if samples.augment:
                     x = augment.apply(x, samples.augment, jax.random.fold_in(dropout, _AUGMENT))
-                loss, gradient = jax.value_and_grad(self._loss)(params, x, y, weights, dropout)
-                update, state = rule.update(gradient, state, params)
-                params = jax.tree.map(
-                    lambda w, u: w - (learning_rate * u).astype(w.dtype), params, update
-                )
-                return params, state, total + loss * present
+                inner, loss = step(inner, x, y, weights, dropout)
+                return inner, total + loss * present
 
-            return jax.lax.fori_loop(0, steps, step, carry)
+            return jax.lax.fori_loop(0, steps, one, carry)
 
-        start = (params, rule.init(params), jnp.zeros((), jnp.float32))
-        epochs = self.train.local_epochs
-        trained, _, total = jax.lax.fori_loop(0, epochs, epoch, start)
-        accepted = jnp.isfinite(total) & jnp.isfinite(tree.distance(trained, params))
-        metrics = {
-            "train_loss": total / jnp.maximum(epochs * rows.count, 1).astype(jnp.float32),
-            "steps": epochs * steps,
-            "rejected": (~accepted).astype(jnp.int32),
-        }
-        return tree.select(accepted, trained, params), metrics
+        last, total = jax.lax.fori_loop(0, epochs, epoch, (start, jnp.zeros((), jnp.float32)))
+        seen = jnp.maximum(epochs * rows.count, 1).astype(jnp.float32)
+        return last, {"train_loss": total / seen, "steps": jnp.asarray(epochs * steps)}
 
-    def _loss(
+    def batch_loss(
         self,
         params: Params,
         x: Float[Array, "B ..."],
@@ -144,10 +184,8 @@ class Client:
         weights: Float[Array, " B"],
         key: PRNGKey | None,
     ) -> Float[Array, ""]:
-        logits = self.logits(params, x, key)
-        losses = cross_entropy(logits, y)
-        # a padded row has weight 0, and 0 times an infinite loss would be nan
-        return jnp.where(weights > 0, losses * weights, 0.0).sum()
+        """Returns the weighted sum of the samples' cross-entropies (nats); `key` draws dropout."""
+        return weighted_loss(self.logits(params, x, key), y, weights)
 
     def loss(
         self,
@@ -174,7 +212,7 @@ class Client:
         def chunk(total: Float[Array, ""], position: Int[Array, " B"], live: Bool[Array, " B"]):
             x, y = samples.at(rows, position)
             weights = jnp.where(live, weigh(position), 0.0)
-            return total + self._loss(params, x, y, weights, None)
+            return total + self.batch_loss(params, x, y, weights, None)
 
         return over_chunks(samples, rows, chunk, jnp.zeros((), jnp.float32))
 
@@ -195,6 +233,20 @@ class Client:
             return jax.tree.map(jnp.add, total, sums(self.logits(params, x), y, live))
 
         return over_chunks(samples, rows, chunk, zeros)
+
+
+def descend(params: Params, update: Any, learning_rate: Float[Array, ""]) -> Params:
+    """Returns weights after a step against an update."""
+    return jax.tree.map(lambda w, u: w - (learning_rate * u).astype(w.dtype), params, update)
+
+
+def weighted_loss(
+    logits: Float[Array, "B C"], y: Int[Array, " B"], weights: Float[Array, " B"]
+) -> Float[Array, ""]:
+    """Returns the weighted sum of cross-entropies (nats)."""
+    losses = cross_entropy(logits, y)
+    # a padded row has weight 0, and 0 times an infinite loss would be nan
+    return jnp.where(weights > 0, losses * weights, 0.0).sum()
 
 
 def batch_order(

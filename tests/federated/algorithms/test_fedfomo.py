@@ -159,7 +159,7 @@ def test_of_two_equally_far_the_better_gets_more(ready: Federation) -> None:
     reference = models(ready, 1, 0.1)
     own = jax.tree.map(lambda leaf: leaf[0], reference)
     rows = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), ready.rows["valid"])
-    slope = jax.jit(jax.grad(ready.client._loss))(own, *at(ready, rows), None)
+    slope = jax.jit(jax.grad(ready.client.batch_loss))(own, *at(ready, rows), None)
     both = jax.tree.map(lambda w, g: jnp.stack([w - 0.05 * g, w + 0.05 * g]), own, slope)
     down, up = weights(ready, reference, peers_of(both, [[0, 1]]))[0]
     assert down > 0 > up

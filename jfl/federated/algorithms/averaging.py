@@ -1,0 +1,194 @@
+"""What methods share whose server averages models: its step, own heads, fine-tuning."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from jfl import tree
+from jfl.federated.algorithms import base
+from jfl.federated.algorithms.base import Algorithm, Needs, RoundData, State
+from jfl.federated.clients.base import Client
+from jfl.federated.clients.data import Samples
+from jfl.models.base import HEAD
+from jfl.optimize import server as servers
+from jfl.types import Metrics, Params, PRNGKey
+
+_MEMORY = "server"  # the entry of `shared` that the server's optimizer needs
+
+
+class Config(base.Config):
+    """Settings of methods whose server averages models."""
+
+    server: servers.Config = servers.Config()
+    """What the server does with the mean."""
+
+
+def remembered(config: Config, params: Params) -> dict[str, Any]:
+    """Returns the entry of `shared` that the server's optimizer needs, none for the plain mean."""
+    memory = servers.init(config.server, params)
+    return {_MEMORY: memory} if memory else {}
+
+
+def aggregate(
+    config: Config,
+    shared: dict[str, Any],
+    before: Params,
+    trained: Params,
+    data: RoundData,
+    rejected: Int[Array, " K"],
+) -> tuple[Params, dict[str, Any]]:
+    """Returns the server's next model, and its optimizer's entry of `shared`.
+
+    Clients weigh by their samples. A server none of whose clients was accepted stays as it is.
+    """
+    counts = data.trained_on.count
+    mean = base.average(trained, before, counts, rejected)
+    if _MEMORY not in shared:
+        return mean, {}
+    moved, memory = servers.step(config.server, shared[_MEMORY], before, mean)
+    heard = (jnp.where(rejected > 0, 0, counts) > 0).any()
+    memory = tree.select(heard, memory, shared[_MEMORY])
+    return tree.select(heard, moved, before), {_MEMORY: memory}
+
+
+def backbone(params: Params) -> Params:
+    """Returns all of a model, or of stacked ones, but the head."""
+    return {name: leaf for name, leaf in params.items() if name != HEAD}
+
+
+Fit = Callable[[Client, Any, Params, Samples, Array], tuple[Params, Metrics]]
+
+
+def with_own_heads(config: Config, num_clients: int, cohort_size: int, fit: Fit) -> Algorithm:
+    """Returns a method whose clients share the backbone and keep heads of their own.
+
+    `own["params"]` are whole models: the head as the client left it, the backbone the newest.
+
+    Args:
+        config: of the server.
+        num_clients: N.
+        cohort_size: K.
+        fit: trains one client; (client, (head, rows, key), backbone, samples, learning rate)
+            -> whole model, metrics.
+    """
+
+    def init(params: Params, num_clients: int) -> State:
+        shared = backbone(params)
+        return State(
+            {"backbone": shared} | remembered(config, shared),
+            {"params": tree.stack(params, num_clients)},
+        )
+
+    def needs(shared: dict[str, Any], key: PRNGKey) -> Needs:  # noqa: ARG001
+        return Needs(base.cohort(key, num_clients, cohort_size))
+
+    def run_round(
+        client: Client,
+        shared: dict[str, Any],
+        own: dict[str, Any],
+        peers: None,  # noqa: ARG001
+        data: RoundData,
+        key: PRNGKey,
+    ) -> tuple[dict[str, Any], dict[str, Any], Metrics]:
+        before = shared["backbone"]
+        head = {HEAD: own["params"][HEAD]}
+        rows = head, data.trained_on, base.keys(key, data.ids)
+        trained, metrics = client.each(fit, rows, before, data.samples, data.learning_rate)
+        rejected = metrics["rejected"]
+        after, memory = aggregate(config, shared, before, backbone(trained), data, rejected)
+        return {"backbone": after} | memory, {"params": trained}, metrics
+
+    def personalise(
+        client: Client,  # noqa: ARG001
+        shared: dict[str, Any],
+        own: dict[str, Any],
+        data: RoundData,
+        key: PRNGKey,  # noqa: ARG001
+    ) -> dict[str, Any]:
+        newest = tree.stack(shared["backbone"], len(data.ids))
+        return {"params": newest | {HEAD: own["params"][HEAD]}}
+
+    return Algorithm(
+        init, needs, run_round, personalise=personalise, personal=("params",), sent=backbone
+    )
+
+
+def fine_tuned(
+    config: Config,
+    num_clients: int,
+    cohort_size: int,
+    epochs: int,
+    trains: Callable[[Params], Params],
+) -> Algorithm:
+    """Returns a method whose clients average a part of one model, and fine-tune all of it.
+
+    `own["params"]` are the fine-tuned models.
+
+    Args:
+        config: of the server.
+        num_clients: N.
+        cohort_size: K.
+        epochs: passes over a client's samples to fine-tune.
+        trains: the part of the model, by top-level key, that is trained and averaged.
+    """
+
+    def init(params: Params, num_clients: int) -> State:
+        return State(
+            {"params": params} | remembered(config, trains(params)),
+            {"params": tree.stack(params, num_clients)},
+        )
+
+    def needs(shared: dict[str, Any], key: PRNGKey) -> Needs:  # noqa: ARG001
+        return Needs(base.cohort(key, num_clients, cohort_size))
+
+    def run_round(
+        client: Client,
+        shared: dict[str, Any],
+        own: dict[str, Any],
+        peers: None,  # noqa: ARG001
+        data: RoundData,
+        key: PRNGKey,
+    ) -> tuple[dict[str, Any], dict[str, Any], Metrics]:
+        whole = shared["params"]
+        rows = data.trained_on, base.keys(key, data.ids)
+        trained, metrics = client.each(_fit_part, rows, whole, data.samples, data.learning_rate)
+        rejected, before = metrics["rejected"], trains(whole)
+        after, memory = aggregate(config, shared, before, trained, data, rejected)
+        return {"params": whole | after} | memory, own, metrics
+
+    def _fit_part(
+        client: Client, row: Any, whole: Params, samples: Samples, rate: Array
+    ) -> tuple[Params, Metrics]:
+        rows, key = row
+        part = trains(whole)
+        fixed = {name: leaf for name, leaf in whole.items() if name not in part}
+        return client.fit(part, samples, rows, key, rate, fixed=fixed)
+
+    def personalise(
+        client: Client,
+        shared: dict[str, Any],
+        own: dict[str, Any],  # noqa: ARG001
+        data: RoundData,
+        key: PRNGKey,
+    ) -> dict[str, Any]:
+        rows = data.train_rows, base.keys(key, data.ids)
+        arguments = shared["params"], data.samples, data.learning_rate
+        return {"params": client.each(_fit_whole, rows, *arguments)}
+
+    def _fit_whole(
+        client: Client, row: Any, params: Params, samples: Samples, rate: Array
+    ) -> Params:
+        rows, key = row
+        return client.fit(params, samples, rows, key, rate, epochs=epochs)[0]
+
+    return Algorithm(
+        init,
+        needs,
+        run_round,
+        personalise=personalise,
+        personal=("params",),
+        common=True,
+        sent=trains,
+    )
