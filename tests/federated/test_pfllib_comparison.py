@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jfl.datasets import fashion_mnist
+from jfl.runs.journal import Journal
 from tests import command_line
 
 CASES = next(
@@ -46,15 +47,46 @@ def folder(target: Path, name: str, images: Path) -> Path:
     return target
 
 
+def base_yaml(tmp_path: Path, data: Path) -> None:
+    """Writes PFLlib's settings."""
+    (tmp_path / "base.yaml").write_text(
+        f"data: {{name: pfllib, dir: {data}}}\nclients: 20\nrounds: {ROUNDS}\nmodel: cnn\n"
+        "train: {batch_size: 10, local_epochs: 1, learning_rate: 0.005}\n"
+    )
+
+
+ALA = {
+    # participation: rounds, of which the mean of the last few is compared, PFLlib's
+    1.0: (6, 1, 0.972),
+    0.2: (20, 5, 0.976),
+}
+
+
+@pytest.mark.release
+@pytest.mark.fashion_mnist
+@pytest.mark.parametrize("participation", ALA)
+def test_fedala_reaches_what_pfllib_reaches(participation, tmp_path, fashion_mnist_dir):
+    rounds, last, theirs = ALA[participation]
+    data = folder(tmp_path / "pat2", "pat2", fashion_mnist_dir)
+    base_yaml(tmp_path, data)
+    ours = []
+    for seed in range(3):
+        name = f"fedala-{participation}-{seed}"
+        words = ["algorithm=fedala", f"seed={seed}", f"name={name}", *WHOLE, f"rounds={rounds}"]
+        words += [f"participation={participation}", "--json"]
+        done = command_line.jfl("train", "base.yaml", *words, cwd=tmp_path)
+        assert done.code == 0, done.err
+        journal = Journal(Path(done.answer["run"])).records()
+        ours.append(np.mean([record["test_accuracy"] for record in journal[-last:]]))
+    assert np.mean(ours) == pytest.approx(theirs, abs=0.01), ours
+
+
 @pytest.mark.release
 @pytest.mark.fashion_mnist
 @pytest.mark.parametrize(("name", "algorithm"), REACHED)
 def test_what_pfllib_reaches_is_reached(name, algorithm, tmp_path, fashion_mnist_dir):
     data = folder(tmp_path / name, name, fashion_mnist_dir)
-    (tmp_path / "base.yaml").write_text(
-        f"data: {{name: pfllib, dir: {data}}}\nclients: 20\nrounds: {ROUNDS}\nmodel: cnn\n"
-        "train: {batch_size: 10, local_epochs: 1, learning_rate: 0.005}\n"
-    )
+    base_yaml(tmp_path, data)
     theirs, most = REACHED[name, algorithm]
     own = WHOLE if algorithm == "fedavg" else ()
     ours = []
