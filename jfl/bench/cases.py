@@ -9,6 +9,11 @@ from jfl.models.base import Lowering
 Work = Literal["step", "round", "heads", "assembly"]
 """Local steps; whole rounds; heads on features; features and heads, from and to the disk."""
 
+Method = Literal["fedavg", "fedfomo", "fedala"]
+"""Whose rounds are measured."""
+Reference = Literal["step", "heads", "assembly", "recompute"] | Method
+"""What PyTorch does beside."""
+
 CLIENT = ("train={batch_size: 10, learning_rate: 0.005}", "checkpoint.every=1000")
 FASHION = ("data={name: fashion_mnist, on_missing: embedded}", "model={name: cnn}")
 DATA = {
@@ -34,7 +39,7 @@ class Case:
     size: str
     words: tuple[str, ...]
     work: Work
-    reference: Literal["step", "fedavg", "fedfomo", "heads", "assembly", "recompute"] | None = None
+    reference: Reference | None = None
     method: Literal["aph", "loraph"] | None = None
     loop: str = "auto"
     lowering: str = "auto"
@@ -66,7 +71,7 @@ def step(network: str, cores: int, loop: str = "auto", lowering: str = "auto") -
 
 
 def federated_round(
-    algorithm: Literal["fedavg", "fedfomo"],
+    algorithm: Method,
     clients: int,
     samples: int | None,
     devices: int | None = None,
@@ -107,7 +112,7 @@ def heads(
 
 def suite(name: str, cores: int) -> list[Case]:
     """Returns the cases of quick, step, round, heads, memory, scale or all."""
-    rounds: tuple[Literal["fedavg", "fedfomo"], ...] = ("fedavg", "fedfomo")
+    rounds: tuple[Method, ...] = get_args(Method)
     variants = [(loop, low) for loop in set(plans.LOOPS.values()) for low in get_args(Lowering)]
     suites = {
         "quick": [

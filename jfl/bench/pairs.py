@@ -155,6 +155,7 @@ def _reference(case: Case, facts: dict[str, Any], arrays: str) -> dict[str, Any]
         "batch_size": 10,
         "learning_rate": 0.005,
         "num_candidates": 5,
+        "rand_percent": 80,
         "members": MEMBERS,
         "epochs": EPOCHS,
     }

@@ -62,11 +62,14 @@ def operations(federation: Federation, work: str, steps: int) -> float:
     one_step, forward = federation.operations(size)
     total = one_step / size * train * federation.experiment.train.local_epochs
     if work == "round":
-        looks = 0
-        if federation.experiment.algorithm.name == "fedfomo":
-            settings = federation.experiment.algorithm.model_dump()
-            looks = 1 + min(settings["num_candidates"], federation.experiment.cohort_size)
-        total += forward / size * (valid * (1 + looks) + test)
+        algorithm = federation.experiment.algorithm
+        looked_at = valid + test
+        if algorithm.name == "fedfomo":
+            candidates = algorithm.model_dump()["num_candidates"]
+            looked_at += valid * (1 + min(candidates, federation.experiment.cohort_size))
+        if algorithm.name == "fedala":
+            looked_at += train * algorithm.model_dump()["rand_percent"] // 100
+        total += forward / size * looked_at
     return total if work == "round" else total / steps
 
 

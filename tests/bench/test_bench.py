@@ -40,7 +40,7 @@ def test_the_fixed_names_are_there() -> None:
     assert bench.SUITES == cases.NAMES
 
 
-@pytest.mark.parametrize("algorithm", [pytest.param("fedavg", marks=SLOW), "fedfomo"])
+@pytest.mark.parametrize("algorithm", [pytest.param("fedavg", marks=SLOW), "fedfomo", "fedala"])
 def test_a_round_is_measured_in_turns_with_pytorch(
     algorithm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,7 +76,7 @@ def test_fedala_reaches_what_pfllib_reaches(participation, tmp_path, fashion_mni
         words += [f"participation={participation}", "--json"]
         done = command_line.jfl("train", "base.yaml", *words, cwd=tmp_path)
         assert done.code == 0, done.err
-        journal = Journal(Path(done.answer["run"])).records()
+        journal = Journal(tmp_path / done.answer["run"]).records()
         ours.append(np.mean([record["test_accuracy"] for record in journal[-last:]]))
     assert np.mean(ours) == pytest.approx(theirs, abs=0.01), ours
 

@@ -60,7 +60,7 @@ class Work:
 
 
 class Federation(Work):
-    """What is timed; see `step`, `fedavg` and `fedfomo`."""
+    """What is timed; see `step`, `fedavg`, `fedfomo` and `fedala`."""
 
     def __init__(self, spec: dict) -> None:
         super().__init__(spec)
@@ -68,6 +68,7 @@ class Federation(Work):
         self.nets = [network(spec) for _ in range(clients)]
         self.mixes = [network(spec) for _ in range(clients)]
         self.affinity = np.eye(clients)
+        self.weights: dict[int, list[torch.Tensor]] = {}
         start = self.nets[0].state_dict()
         for net in [*self.nets, *self.mixes]:
             net.load_state_dict(start)
@@ -96,11 +97,18 @@ class Federation(Work):
 
     def fedavg(self) -> None:
         """A round of FedAvg of all clients, evaluated on validation and test data."""
-        rows = self.parts["train"]
         start = {name: value.clone() for name, value in self.mixes[0].state_dict().items()}
-        for net, own in zip(self.nets, rows, strict=True):
+        for net, own in zip(self.nets, self.parts["train"], strict=True):
             net.load_state_dict(start)
             self.train(net, own)
+        self.average()
+        for part in ("valid", "test"):
+            for own in self.parts[part]:
+                self.measure(self.mixes[0], own)
+
+    def average(self) -> None:
+        """Puts the mean of all nets, by samples, into the first mix."""
+        rows = self.parts["train"]
         total = sum(len(own) for own in rows)
         with torch.no_grad():
             for weights in zip(
@@ -109,9 +117,6 @@ class Federation(Work):
                 weights[0].zero_()
                 for value, own in zip(weights[1:], rows, strict=True):
                     weights[0].add_(value, alpha=len(own) / total)
-        for part in ("valid", "test"):
-            for own in self.parts[part]:
-                self.measure(self.mixes[0], own)
 
     @torch.no_grad()
     def mix(self, client: int, candidates: list[int]) -> None:
@@ -148,6 +153,48 @@ class Federation(Work):
         for part in ("valid", "test"):
             for net, rows in zip(self.nets, self.parts[part], strict=True):
                 self.measure(net, rows)
+
+    def fedala(self) -> None:
+        """A round of FedALA of all clients, evaluated on validation and test data."""
+        for net, rows in zip(self.nets, self.parts["train"], strict=True):
+            self.train(net, rows)
+        self.average()
+        for client in range(len(self.nets)):
+            self.adapt(client)
+        for part in ("valid", "test"):
+            for net, rows in zip(self.nets, self.parts[part], strict=True):
+                self.measure(net, rows)
+
+    def adapt(self, client: int) -> None:
+        """An epoch of local aggregation: features once, then the head's weights batch by batch."""
+        net, newest, rows = self.nets[client], self.mixes[0], self.parts["train"][client]
+        share = self.spec["rand_percent"] * len(rows) // 100
+        first = int(torch.randint(len(rows) - share + 1, ()))
+        rows = rows[first : first + share]
+        head = [value.detach() for value in net[-1].parameters()]
+        apart = [g - v for g, v in zip(newest[-1].parameters(), head, strict=True)]
+        apart = [value.detach() for value in apart]
+        weights = self.weights.setdefault(client, [torch.ones_like(value) for value in head])
+        with torch.no_grad():
+            chosen = rows.split(EVALUATION_BATCH)
+            z = torch.cat([newest[:-1](self.x[positions]) for positions in chosen])
+        for features, labels in zip(
+            z.split(self.spec["batch_size"]),
+            self.y[rows].split(self.spec["batch_size"]),
+            strict=True,
+        ):
+            mixed = [
+                (v + w * d).requires_grad_() for v, w, d in zip(head, weights, apart, strict=True)
+            ]
+            loss = cross_entropy(nn.functional.linear(features, *mixed), labels)
+            slopes = torch.autograd.grad(loss, mixed)
+            for w, slope, d in zip(weights, slopes, apart, strict=True):
+                w.sub_(slope * d).clamp_(0, 1)
+        with torch.no_grad():
+            for value, g in zip(net[:-1].parameters(), newest[:-1].parameters(), strict=True):
+                value.copy_(g)
+            for value, v, w, d in zip(net[-1].parameters(), head, weights, apart, strict=True):
+                value.copy_(v.clone() + w * d)
 
 
 def serve(kind: type[Work]) -> None:
