@@ -210,6 +210,8 @@ def test_the_words_before_any_training(tmp_path):
     items = {(item["kind"], item["name"]): item for item in said["all"].answer["items"]}
     assert items.keys() >= {("algorithm", "fedfomo"), ("model", "cnn"), ("data", "npz")}
     assert items["algorithm", "fedfomo"]["settings"]["num_candidates"]["default"] == 5
+    assert items["algorithm", "fedavg"]["settings"]["server.optimizer"]["default"] == "none"
+    assert items["job", "federated"]["settings"].keys() >= {"data", "train.batch_size"}
     assert all(item["summary"] for item in items.values())
     assert "cnn" in said["models"].out
     for name in COMMANDS:

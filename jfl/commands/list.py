@@ -58,17 +58,24 @@ def list_plugins(kind: str | None, **flags: Any) -> None:
                 Text.assemble("  ", (printable(name), "bold"), f"  {printable(item['summary'])}")
             )
             for key, setting in item["settings"].items():
-                sub = isinstance(setting["default"], dict)  # a section of settings
-                words = (f"{key}:" if sub else f"{key}: {setting['default']}").ljust(32)
+                words = f"{key}: {setting['default']}".ljust(32)
                 screen.say(f"      {words} {setting['help']}")
     if flags["as_json"]:
         answer({"items": items})
 
 
-def _settings(schema: Any, own: str) -> dict[str, dict[str, Any]]:
+def _settings(schema: Any, own: str, prefix: str = "") -> dict[str, dict[str, Any]]:
+    """Returns default and help of each setting by dotted key; those of a section one by one."""
     described = schema.model_json_schema()["properties"]
-    return {
-        key: {"default": described[key].get("default"), "help": field.description or ""}
-        for key, field in schema.model_fields.items()
-        if key != own
-    }
+    found: dict[str, dict[str, Any]] = {}
+    for key, field in schema.model_fields.items():
+        if key == own:
+            continue
+        inner = getattr(field.annotation, "model_fields", {})
+        # a section whose plugin has yet to be named has settings of its own
+        if inner and not any(setting.is_required() for setting in inner.values()):
+            found |= _settings(field.annotation, "", f"{prefix}{key}.")
+        else:
+            words = " ".join((field.description or "").split())
+            found[f"{prefix}{key}"] = {"default": described[key].get("default"), "help": words}
+    return found

@@ -69,10 +69,12 @@ def kill(process: subprocess.Popen[str], run: Path, moment: str, rng: random.Ran
 MOMENTS = ["compiling", "saving", "training or evaluating"]
 
 
-def killed_and_resumed(every: int, moments: list[str], seed: int, cwd: Path) -> Path:
+def killed_and_resumed(
+    every: int, moments: list[str], seed: int, cwd: Path, words: tuple[str, ...] = ()
+) -> Path:
     """Returns the folder of a run that was killed at each of the moments, resumed, and finished."""
     rng = random.Random(seed)
-    command = ["train", SMALL, f"checkpoint.every={every}"]
+    command = ["train", SMALL, f"checkpoint.every={every}", *words]
     for moment in moments:
         process = begin(*command, cwd=cwd)
         wait_for(lambda: any(cwd.glob("outputs/small/*/config.yaml")), process)
@@ -100,6 +102,19 @@ def test_killed_ten_times(tmp_path, every):
     run = killed_and_resumed(every, moments, every, tmp_path)
 
     assert_same(run, straight())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fedala", "scaffold", "apfl", "fedbabu"])
+def test_methods_that_remember_end_in_the_same_bits(tmp_path, method):
+    """Of fedbabu, clients' own models are made before each evaluation and checkpoint."""
+    words = f"algorithm={method}", "evaluate.every=3"
+    done = jfl("train", SMALL, *words, "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    (tmp_path / "killed").mkdir()
+    run = killed_and_resumed(2, MOMENTS, 1, tmp_path / "killed", words)
+
+    assert_same(run, tmp_path / done.answer["run"])
 
 
 def test_ctrl_c_saves_the_round_and_says_how_to_go_on(tmp_path):
