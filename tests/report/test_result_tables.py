@@ -117,6 +117,20 @@ def test_best_on_test_says_what_it_is(tmp_path, capsys):
     assert next(csv.DictReader(rows.splitlines()))["round"] == "best-test"
 
 
+def test_a_table_with_auc_says_which_it_is(tmp_path, capsys):
+    folder = evaluated(run(tmp_path / "r"), {"base": {"auc": 0.91, "auc_logits": 0.875}})
+    note = "AUC: micro one-vs-rest, mean over clients weighted by samples."
+    for words in ([], ["--format", "latex"], ["--format", "markdown"], ["--json"]):
+        plain = said(capsys, "table", folder, *words)
+        assert note not in " ".join(plain.split())
+        shown = said(capsys, "table", folder, "--columns", "auc,auc_logits", *words)
+        assert " ".join(shown.split()).count(note) == 1
+    lines = said(capsys, "table", folder, "--columns", "auc,auc_logits", "--format", "markdown")
+    assert "| AUC | AUC of logits |" in lines
+    assert "0.9100" in lines
+    assert "0.8750" in lines
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
