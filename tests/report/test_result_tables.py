@@ -12,7 +12,7 @@ from jfl.report.compare.comparison import Row, Spread
 from jfl.report.compare.results import Result
 from jfl.report.compare.sheet import Sheet
 from jfl.report.compare.shown_cells import shown_cells
-from tests.report.run_folders import run
+from tests.report.run_folders import evaluated, run
 
 CAPTION = (
     "Round: last. Mean ± sample standard deviation over seeds; the best of each column is bold. "
