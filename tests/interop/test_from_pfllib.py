@@ -26,21 +26,21 @@ FLAGS = """
 -p --layer_idx -mlr --mentee_learning_rate -Ts --T_start -Te --T_end -mo --momentum
 -klw --kl_weight -fsb --first_stage_bound -ca --fedcross_alpha
 -cmss --collaberative_model_select_strategy
-""".split()
+"""
 NETWORKS = """
 MLR CNN DNN ResNet18 ResNet10 ResNet34 AlexNet GoogleNet MobileNet LSTM BiLSTM fastText TextCNN
 Transformer AmazonMLP HARCNN
-""".split()
+"""
 DATA = """
 AGNews AmazonReview COVIDx Camelyon17 Cifar10 Cifar100 Country211 Digit5 DomainNet EMNIST FEMNIST
 FashionMNIST Flowers102 GTSRB HAR MNIST Omniglot PAMAP2 Shakespeare SogouNews StanfordCars
 TinyImagenet iWildCam kvasir
-""".split()
+"""
 CONSTANTS = """
 train_ratio train_size alpha num_clients class_per_client least_samples batch_size
 least_class_per_client min_require_size min_require_size_per_label img_size max_len max_tokens
 max_num sample_window dir_path data_path
-""".split()
+"""
 
 
 def first_cells(heading: str) -> list[str]:
@@ -53,7 +53,7 @@ def first_cells(heading: str) -> list[str]:
     ("headings", "names"),
     [
         (["Flags of every method", "Flags of some methods"], FLAGS),
-        (["Algorithms"], list(servers.SERVERS)),
+        (["Algorithms"], " ".join(servers.SERVERS)),
         (["Networks"], NETWORKS),
         (["Data sets"], DATA),
         (["Arguments of the generators"], CONSTANTS),
@@ -61,7 +61,7 @@ def first_cells(heading: str) -> list[str]:
 )
 def test_all_of_pfllib_has_a_row(headings, names):
     cells = " ".join(cell for heading in headings for cell in first_cells(heading))
-    assert sorted(set(re.findall(r"`([^`]+)`", cells)) & set(names)) == sorted(names)
+    assert set(names.split()) <= set(re.findall(r"`([^`]+)`", cells))
 
 
 @pytest.mark.parametrize("kind", ["algorithm", "model", "partition"])
