@@ -206,7 +206,8 @@ class Evaluation:
 @jax.jit
 def _at_temperature(said: Outputs, divisor: Float[Array, ""]) -> Outputs:
     scaled = temperature.scaled(said.log_probabilities, divisor)
-    return Outputs(scaled, uncertainty.entropy(scaled))
+    logits = None if said.logits is None else said.logits / divisor
+    return Outputs(scaled, uncertainty.entropy(scaled), logits)
 
 
 def params_sha256(base: Saved) -> str:

@@ -31,6 +31,8 @@ class Predictions:
     """Whether there are members that can disagree."""
     sums: dict[str, np.ndarray] = field(default_factory=dict)
     auc: dict[int, float] = field(default_factory=dict)
+    auc_logits: dict[int, float] = field(default_factory=dict)
+    """Of one model; an ensemble has no logits."""
     correct: dict[int, np.ndarray] = field(default_factory=dict)
     scores: dict[int, dict[str, np.ndarray]] = field(default_factory=dict)
     """Of each client's test samples [n_i], higher where the model is less sure."""
@@ -50,9 +52,12 @@ class Predictions:
             shape = (self.clients, *values.shape[1:])
             self.sums.setdefault(name, np.zeros(shape, values.dtype))[ids] = values
         said = np.asarray(outputs.log_probabilities)
+        logits = None if outputs.logits is None else np.asarray(outputs.logits)
         for place, (client, count) in enumerate(zip(ids.tolist(), counts.tolist(), strict=True)):
             own, target = said[place, :count], labels[place, :count]
             self.auc[client] = _auc(own, target)
+            if logits is not None:
+                self.auc_logits[client] = _auc(logits[place, :count], target)
             self.correct[client] = own.argmax(axis=1) == target
         self.scores |= _scores(ids, outputs, counts)
 
@@ -77,9 +82,10 @@ class Predictions:
         confidence = 1 - np.concatenate([self.scores[i]["confidence"] for i in everyone])
         correct = np.concatenate([self.correct[i] for i in everyone])
         samples = np.array([len(self.correct[i]) for i in everyone])
-        own = np.array([self.auc[i] for i in everyone])
         summary["adaptive_ece"] = calibration.adaptive(confidence, correct)
-        summary["auc"] = _mean(own, samples)
+        for name, areas in (("auc", self.auc), ("auc_logits", self.auc_logits)):
+            if areas:
+                summary[name] = _mean(np.array([areas[i] for i in everyone]), samples)
         summary |= {name: float(value) for name, value in uncertainty.result(pooled).items()}
         if not self.ensemble:
             del summary["mutual_information"]
@@ -117,16 +123,21 @@ class Predictions:
 @jax.jit
 def _sums(outputs: Outputs, labels: Int[Array, "K L"], mask: Bool[Array, "K L"]) -> Metrics:
     def one(outputs: Outputs, labels: Int[Array, " L"], mask: Bool[Array, " L"]) -> Metrics:
-        said, entropy = outputs
-        return evaluate.sums(said, labels, mask) | uncertainty.sums(said, entropy, mask)
+        said = outputs.log_probabilities
+        unsure = uncertainty.sums(said, outputs.member_entropy, mask)
+        return evaluate.sums(said, labels, mask) | unsure
 
     return jax.vmap(one)(outputs, labels, mask)
 
 
-def _auc(log_probabilities: Float[np.ndarray, "n C"], labels: Int[np.ndarray, " n"]) -> float:
-    """Returns the area under the curve of all "is it of this class?" together (micro)."""
-    target = np.arange(log_probabilities.shape[1]) == labels[:, None]
-    said = np.nan_to_num(log_probabilities, nan=-np.inf)
+def _auc(outputs: Float[np.ndarray, "n C"], labels: Int[np.ndarray, " n"]) -> float:
+    """Returns the area under the curve of all "is it of this class?" together (micro).
+
+    All outputs of all samples stand in one order, so logits and log-probabilities, which differ by
+    a number of each sample's own, have different areas.
+    """
+    target = np.arange(outputs.shape[1]) == labels[:, None]
+    said = np.nan_to_num(outputs, nan=-np.inf)
     return detection.auroc(said[target], said[~target])
 
 

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 
 from tests.interop import snapshots  # noqa: E402
 from tests.interop.test_convert import without_torch  # noqa: E402
-from tests.reference import pfllib, pfllib_measures  # noqa: E402
+from tests.reference import micro_auc, pfllib, pfllib_measures  # noqa: E402
 
 pytestmark = pytest.mark.torch
 ROOT = Path(__file__).parents[2]
@@ -328,10 +328,12 @@ def test_converted_without_torch_each_client_is_right_as_often_as_in_pfllib(tmp_
         made, told = answers[2 * place : 2 * place + 2]
         assert (made["code"], made["round"], told["code"]) == (0, PASSES, 0)
         assert made["algorithm"] == ("fedavg" if name == "SCAFFOLD" else "local")
-        server = stand_in(name)
+        server, logits, labels = stand_in(name), [], []
         for row, one in zip(told["per_client"], server.clients, strict=True):
             with np.load(tmp_path / f"data/test/{one.id}.npz", allow_pickle=True) as file:
                 x = torch.tensor(file["data"].tolist()["x"])
-            expected = pfllib_measures.answers(name, server, one, x).argmax(1).numpy()
-            right = int((expected == snapshots.labels(tmp_path / "data", one.id)).sum())
+            logits.append(pfllib_measures.answers(name, server, one, x).numpy())
+            labels.append(snapshots.labels(tmp_path / "data", one.id))
+            right = int((logits[-1].argmax(1) == labels[-1]).sum())
             assert (row["id"], row["n"], row["correct"]) == (one.id, snapshots.TEST, right)
+        assert told["auc_logits"] == pytest.approx(micro_auc.of_all(logits, labels), abs=1e-6)

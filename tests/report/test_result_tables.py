@@ -12,7 +12,7 @@ from jfl.report.compare.comparison import Row, Spread
 from jfl.report.compare.results import Result
 from jfl.report.compare.sheet import Sheet
 from jfl.report.compare.shown_cells import shown_cells
-from tests.report.run_folders import run
+from tests.report.run_folders import evaluated, run
 
 CAPTION = (
     "Round: last. Mean ± sample standard deviation over seeds; the best of each column is bold. "
@@ -115,6 +115,20 @@ def test_best_on_test_says_what_it_is(tmp_path, capsys):
         assert "best on test data: optimistic, not for papers" in " ".join(shown.split())
     rows = said(capsys, "table", folder, "--which", "best-test", "--format", "csv")
     assert next(csv.DictReader(rows.splitlines()))["round"] == "best-test"
+
+
+def test_a_table_with_auc_says_which_it_is(tmp_path, capsys):
+    folder = evaluated(run(tmp_path / "r"), {"base": {"auc": 0.91, "auc_logits": 0.875}})
+    note = "AUC: micro one-vs-rest, mean over clients weighted by samples."
+    for words in ([], ["--format", "latex"], ["--format", "markdown"], ["--json"]):
+        plain = said(capsys, "table", folder, *words)
+        assert note not in " ".join(plain.split())
+        shown = said(capsys, "table", folder, "--columns", "auc,auc_logits", *words)
+        assert " ".join(shown.split()).count(note) == 1
+    lines = said(capsys, "table", folder, "--columns", "auc,auc_logits", "--format", "markdown")
+    assert "| AUC | AUC of logits |" in lines
+    assert "0.9100" in lines
+    assert "0.8750" in lines
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,8 @@ class Outputs(NamedTuple):
     log_probabilities: Float[Array, "L C"]
     member_entropy: Float[Array, " L"]
     """The mean entropy of the members' predictions, nats."""
+    logits: Float[Array, "L C"] | None = None
+    """Of one model; an ensemble averages predictions and has none."""
 
 
 def features(
@@ -144,6 +146,7 @@ def predict(
         z = client.features(params, x)
         logits = client.head(params, z)
         own, said = _outputs(jax.nn.log_softmax(logits), logits[None]), {}
+        own = own._replace(logits=logits)
         for name, (ensemble, members) in ensembles.items():
             logits = ensemble.logits(members, ensemble.frozen(prior), z)
             said[name] = _outputs(adapters.predict(ensemble.config, logits), logits)

@@ -37,6 +37,8 @@ class Measure:
     form: str
     better: Better | None = None
     """None: neither way is better."""
+    note: str = ""
+    """What a reader of a table has to know of it."""
 
     @property
     def alone(self) -> str:
@@ -65,6 +67,7 @@ class Measure:
 
 
 _SHARE, _PLAIN = "{:.2%}", "{:.4f}"
+_AREA = "AUC: micro one-vs-rest, mean over clients weighted by samples."
 
 MEASURES = {
     "test_accuracy": Measure("accuracy", "accuracy, over all samples", _SHARE, _more),
@@ -89,7 +92,10 @@ MEASURES = {
     "signed_gap": Measure(
         "confidence - accuracy", "confidence minus accuracy", "{:+.2%}", _near_zero
     ),
-    "auc": Measure("AUC", "area under the ROC curve, mean over clients", _PLAIN, _more),
+    "auc": Measure("AUC", "AUC of probabilities, micro one-vs-rest", _PLAIN, _more, _AREA),
+    "auc_logits": Measure(
+        "AUC of logits", "AUC of logits, micro one-vs-rest", _PLAIN, _more, _AREA
+    ),
     "entropy": Measure("entropy", "entropy of predictions (nats)", _PLAIN),
     "mutual_information": Measure("disagreement", "members' disagreement (nats)", _PLAIN),
     "temperature": Measure("temperature", "temperature", "{:.3f}"),

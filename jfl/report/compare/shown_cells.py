@@ -72,9 +72,11 @@ def _caption(
     settings = [row.settings for row in rows]
     marked = problem.rule(problem.differing(settings), "metric" if across else "column")
     shared = problem.told(problem.common(settings), told, rows[0].names)
+    notes = dict.fromkeys(measure(name).note for name in columns)
     return (
         (f"{measure(columns[0]).heading}. " if across and len(columns) == 1 else "")
         + f"Round: {WHICH[which]}. Mean ± sample standard deviation over seeds; {marked} is bold."
+        + "".join(f" {note}" for note in notes if note)
         + (f" All rows: {shared}." if shared else "")
     )
 
