@@ -87,15 +87,15 @@ def begin(*words: str, cwd: Path) -> subprocess.Popen[str]:
     )
 
 
-def end(process: subprocess.Popen[str]) -> Done:
+def end(process: subprocess.Popen[str], timeout: float = 300) -> Done:
     """Waits for a process."""
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=timeout)
     return Done(process.returncode, out, err)
 
 
-def jfl(*words: str, cwd: Path) -> Done:
+def jfl(*words: str, cwd: Path, timeout: float = 300) -> Done:
     """Runs `jfl words` in a folder."""
-    return end(begin(*words, cwd=cwd))
+    return end(begin(*words, cwd=cwd), timeout)
 
 
 CALL = """

@@ -286,14 +286,17 @@ def _choose_plan(
     model = _model(experiment, dataset, lowering)
     params, _ = jax.eval_shape(model.init, jax.random.key(0))
     state = jax.eval_shape(lambda weights: algorithm.init(weights, experiment.clients), params)
-    analyse = loop == "vmap"  # one after another, clients take what one client takes
+    client_bytes = None
+    if loop == "vmap":  # one after another, clients take what one client takes
+        client_bytes = _client_bytes(experiment, dataset, partition, model)
+        client_bytes *= algorithm.trains_at_once
     return plans.choose(
         experiment.plan,
         backend=backend,
         num_devices=len(jax.devices()),
         cohort=experiment.cohort_size,
         steps=-(-np.array([len(rows) for rows in partition.train]) // experiment.train.batch_size),
-        client_bytes=_client_bytes(experiment, dataset, partition, model) if analyse else None,
+        client_bytes=client_bytes,
         state_bytes=tree.nbytes(state.own),
         peer_bytes=tree.nbytes(state.own.get("params", {})),
         budget=_budget(experiment),

@@ -19,16 +19,17 @@ from tests.conformance import tested
 from tests.federated import federations
 
 NAMES = tested.names("algorithm")
+OFTEN = {"fedavg", "fedfomo", "fedala"}
+"""Of jfl's own, those that pass through every test each time; the others do in the slow tests."""
+RARELY = set(plugins.names("algorithm")) - plugins.outside("algorithm").keys() - OFTEN
+thoroughly = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in RARELY else n for n in NAMES]
+)
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def name(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def ready(name: str) -> Federation:
-    return federations.prepare(f"algorithm={name}", "participation=0.8")
+def ready(request: pytest.FixtureRequest) -> Federation:
+    return federations.prepare(f"algorithm={request.param}", "participation=0.8")
 
 
 def shapes(state: dict) -> dict:
@@ -56,16 +57,20 @@ def test_a_snapshot_goes_on_as_the_run_it_was_taken_from(ready: Federation) -> N
     assert tree.sha256(rounds.snapshot()) == tree.sha256(resumed.snapshot())
 
 
-def test_training_changes_models_and_another_key_changes_them_otherwise(name: str) -> None:
-    prints = set()
+def test_training_changes_models_and_another_key_changes_them_otherwise(
+    ready: Federation,
+) -> None:
+    prints, name = set(), ready.experiment.algorithm.name
     for seed in (0, 1):
-        rounds = Rounds(federations.prepare(f"algorithm={name}", f"seed={seed}"))
+        words = f"algorithm={name}", f"seed={seed}", "participation=0.8"
+        rounds = Rounds(federations.prepare(*words))
         prints.add(rounds.params_sha256())
         rounds.step(1)
         prints.add(rounds.params_sha256())
     assert len(prints) == 4
 
 
+@thoroughly
 def test_one_client_alone_works(name: str) -> None:
     alone = federations.ragged((23,), (5,), (6,))
     rounds = Rounds(federations.prepare(f"algorithm={name}", partition=alone))
@@ -73,6 +78,7 @@ def test_one_client_alone_works(name: str) -> None:
     assert losses[-1] < losses[0]
 
 
+@thoroughly
 def test_clients_with_the_same_samples_stay_near_each_other(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +97,7 @@ def test_clients_with_the_same_samples_stay_near_each_other(
             np.testing.assert_allclose(leaf[1:], np.stack([leaf[0]] * 2), rtol=1e-4, atol=1e-5)
 
 
+@thoroughly
 def test_a_client_whose_numbers_explode_poisons_nobody(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,7 @@ def test_fedala_reaches_what_pfllib_reaches(participation, tmp_path, fashion_mni
         name = f"fedala-{participation}-{seed}"
         words = ["algorithm=fedala", f"seed={seed}", f"name={name}", *WHOLE, f"rounds={rounds}"]
         words += [f"participation={participation}", "--json"]
-        done = command_line.jfl("train", "base.yaml", *words, cwd=tmp_path)
+        done = command_line.jfl("train", "base.yaml", *words, cwd=tmp_path, timeout=1200)
         assert done.code == 0, done.err
         journal = Journal(tmp_path / done.answer["run"]).records()
         ours.append(np.mean([record["test_accuracy"] for record in journal[-last:]]))

@@ -126,7 +126,7 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
         common = tree.select(accepted, last.common, center)
         return common, tree.select(accepted, trained, own), metrics
 
-    return Algorithm(init, needs, run_round, personal=("params",), common=True)
+    return Algorithm(init, needs, run_round, personal=("params",), common=True, trains_at_once=2)
 
 
 def _paper(pair: Pair, grad_common: Params, loss: Any, *batch: Any) -> tuple[Any, Params, Any]:

@@ -106,6 +106,7 @@ class Algorithm:
         sent: what of a model goes to each client of a round, where none looks at peers, and comes
             back from each that trained; (model) -> tree.
         validates: whether clients choose by their validation samples; who has none is told.
+        trains_at_once: models a client trains at the same time, by which its memory is reckoned.
     """
 
     init: Callable[[Params, int], State]
@@ -117,6 +118,7 @@ class Algorithm:
     records: tuple[str, ...] = ()
     sent: Callable[[Params], Any] = lambda params: params
     validates: bool = False
+    trains_at_once: int = 1
 
 
 def cohort(key: PRNGKey, num_clients: int, size: int) -> Int[Array, " K"]:
