@@ -61,14 +61,14 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
 
     `own["params"]` are the mixtures, `own["personal"]` the models that only their client trains.
     """
-    ours = config.preset == "paper"
-    step = _paper if ours else _pfllib
+    paper = config.preset == "paper"
+    step = _paper if paper else _pfllib
 
     def init(params: Params, num_clients: int) -> State:
         stacked = tree.stack(params, num_clients)
         own = {"params": stacked, "alpha": jnp.full(num_clients, config.alpha, jnp.float32)}
         # PFLlib's own models are the mixtures
-        own |= {"personal": stacked} if ours else {}
+        own |= {"personal": stacked} if paper else {}
         return State({"params": params} | averaging.remembered(config, params), own)
 
     def needs(shared: dict[str, Any], key: PRNGKey) -> Needs:  # noqa: ARG001
@@ -94,7 +94,7 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
         client: Client, row: Any, center: Params, samples: Samples, rate: Array
     ) -> tuple[Params, dict[str, Any], Metrics]:
         own, rows, key = row
-        start = Pair(center, own["personal" if ours else "params"], own["alpha"])
+        start = Pair(center, own["personal" if paper else "params"], own["alpha"])
         rule = optimizer.direction(client.train)
 
         def one(carry: tuple[Pair, Any, Any], *batch: Any) -> tuple[Any, Float[Array, ""]]:
@@ -110,7 +110,7 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
                 pair.alpha,
             )
             if config.adaptive:
-                alpha = pair.alpha - rate * slope(moved if not ours else pair)
+                alpha = pair.alpha - rate * slope(pair if paper else moved)
                 moved = moved._replace(alpha=jnp.clip(alpha, 0.0, 1.0))
             return (moved, common_state, personal_state), said
 
@@ -121,7 +121,7 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
         finite = jnp.isfinite(metrics["train_loss"]) & jnp.isfinite(sizes + last.alpha)
         accepted = finite & (metrics["steps"] > 0)
         trained = {"params": mixture, "alpha": last.alpha}
-        trained |= {"personal": last.personal} if ours else {}
+        trained |= {"personal": last.personal} if paper else {}
         metrics["rejected"] = (~finite).astype(jnp.int32)
         common = tree.select(accepted, last.common, center)
         return common, tree.select(accepted, trained, own), metrics

@@ -18,7 +18,6 @@ from jfl import tree
 from jfl.config import Section
 from jfl.federated.clients.base import Client
 from jfl.federated.clients.data import Rows, Samples
-from jfl.models.base import HEAD
 from jfl.types import AnyArray, Metrics, Params, PRNGKey
 
 
@@ -180,13 +179,3 @@ def proximal(center: Params, mu: float) -> Callable[[Params, Params], Params]:
         return jax.tree.map(lambda g, w, c: g + mu * (w - c), gradient, params, center)
 
     return bend
-
-
-def backbone(params: Params) -> Params:
-    """Returns all of a model, or of stacked ones, but the head."""
-    return {name: leaf for name, leaf in params.items() if name != HEAD}
-
-
-def head(params: Params) -> Params:
-    """Returns the head of a model, or of stacked ones, under its key."""
-    return {HEAD: params[HEAD]}
