@@ -79,6 +79,24 @@ def test_one_client_alone_works(name: str) -> None:
 
 
 @thoroughly
+def test_a_client_without_samples_changes_nobody(name: str) -> None:
+    sizes = federations.TRAIN[:4], federations.VALID[:4], federations.TEST[:4]
+    few = federations.ragged(*sizes)
+    none = np.array([], np.int64)
+    more = Partition(*([*part, none] for part in (few.train, few.valid, few.test)))
+    reached = []
+    for partition in (few, more):
+        rounds = Rounds(federations.prepare(f"algorithm={name}", partition=partition))
+        rounds.step(1)
+        state = rounds.snapshot()
+        common = {key: state["shared"].get(key) for key in ("params", "backbone")}
+        own = jax.tree.map(lambda leaf: leaf[:4], state["own"])
+        reached.append(jax.tree.leaves((common, own)))
+    for ours, theirs in zip(*reached, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@thoroughly
 def test_clients_with_the_same_samples_stay_near_each_other(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
