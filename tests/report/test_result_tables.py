@@ -84,6 +84,20 @@ def said(capsys, *words) -> str:
     return captured.out
 
 
+def test_what_a_round_takes_is_a_column_where_it_is_asked_for(tmp_path, capsys):
+    folders = [run(tmp_path / str(seed), seed=seed) for seed in (0, 1)]
+    for seconds, folder in zip((1.5, 2.5), folders, strict=True):
+        path = folder / "result.json"
+        content = json.loads(path.read_text()) if path.is_file() else {"rounds": 4}
+        path.write_text(json.dumps(content | {"seconds_per_round": seconds}))
+    asked = ("--columns", "test_accuracy,seconds_per_round", "--format", "markdown")
+    shown = said(capsys, "table", tmp_path, *asked)
+    assert "| seconds a round |" in shown
+    assert "2.0000 ± 0.7071" in shown
+    assert "**2.0000" not in shown
+    assert "seconds a round" not in said(capsys, "table", tmp_path, "--format", "markdown")
+
+
 def test_the_command_finds_runs_at_any_depth(tmp_path, capsys):
     for seed, accuracy in enumerate([0.5, 0.7]):
         run(tmp_path / "out" / "name" / str(seed), seed=seed, accuracy=accuracy)

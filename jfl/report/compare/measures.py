@@ -113,6 +113,12 @@ MEASURES = {
 """What is read of a result, in the order in which it is shown; shares are 0..1 in files. Jobs have
 others of their own, which their modules call `MEASURES`."""
 
+COSTS = {
+    f"seconds_per_{unit}": Measure(f"seconds a {unit}", f"seconds a {unit}, the median", _PLAIN)
+    for unit in ("round", "step")
+}
+"""What a run took, which a table shows where it is asked for."""
+
 DEFAULT = ("test_accuracy", "ece", "f_ece", "nll", "brier", "ood_auroc")
 
 
@@ -123,7 +129,7 @@ def everything() -> dict[str, Measure]:
 
 
 def _known(metric: str) -> Measure | None:
-    return MEASURES.get(metric) or everything().get(metric)
+    return MEASURES.get(metric) or COSTS.get(metric) or everything().get(metric)
 
 
 def measure(name: str) -> Measure:
@@ -140,7 +146,7 @@ def measure(name: str) -> Measure:
 
 def known(name: str) -> bool:
     """Tells whether a key of a result is a metric."""
-    return name.startswith(OF) or _known(parted(name)[0]) is not None
+    return name.startswith(OF) or (name not in COSTS and _known(parted(name)[0]) is not None)
 
 
 def ordered(there: Iterable[str], chosen: Iterable[str] | None = None) -> list[str]:
@@ -178,10 +184,10 @@ def require(name: str, there: Iterable[str]) -> str:
 
 
 def _there(name: str, there: Iterable[str]) -> str:
-    if not known(name):
+    names = everything() | COSTS
+    if name not in COSTS and not known(name):
         raise UsageError(
-            f"{name} is not a metric{nearest(name, everything())}; there are: "
-            f"{', '.join(everything())}"
+            f"{name} is not a metric{nearest(name, names)}; there are: {', '.join(names)}"
         )
     found = set(there)
     if name not in found:

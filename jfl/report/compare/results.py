@@ -5,7 +5,7 @@ Files are `config.yaml`, `journal.jsonl`, `result.json` and what `jfl eval` keep
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from jfl import config
 from jfl.errors import UsageError
 from jfl.files import documents
 from jfl.files.documents import Document
-from jfl.report.compare.measures import known, measure
+from jfl.report.compare.measures import COSTS, known, measure
 from jfl.report.evaluations import BASE, FOLDER, methods
 from jfl.runs import kinds, small_files, summary
-from jfl.runs.journal import Journal, at
+from jfl.runs.journal import Journal, at, number_in
 from jfl.runs.kinds import Kind
 
 WHICH = {
@@ -65,6 +65,8 @@ class RunResults:
     metric: str = "test_accuracy"
     score: str = "valid_accuracy"
     """See `Kind`."""
+    costs: Metrics = field(default_factory=dict)
+    """Seconds a round or step, of a run that has ended."""
 
     @property
     def run(self) -> str:
@@ -117,7 +119,15 @@ class RunResults:
         rounds = number if which == "last" else self.done
         settings = self.settings | {f"{self.unit}s": rounds}
         return [
-            Result(str(self.folder), self.seed, settings, method, number, metrics, self.metric)
+            Result(
+                str(self.folder),
+                self.seed,
+                settings,
+                method,
+                number,
+                metrics | (self.costs if method == BASE else {}),
+                self.metric,
+            )
             for method, metrics in self.methods(number).items()
         ]
 
@@ -154,6 +164,7 @@ def read(folder: Path) -> RunResults:
         unit=kind.unit,
         metric=kind.metric,
         score=kind.score,
+        costs=_costs(result),
     )
 
 
@@ -233,6 +244,11 @@ def _methods(path: Path, content: Mapping[str, Any]) -> dict[str, Metrics]:
         if not isinstance(said, Mapping):
             raise UsageError(f"{path}: {name} holds no metrics; measure it again with `jfl eval`")
     return {name: _metrics(said) for name, said in found.items()}
+
+
+def _costs(result: Mapping[str, Any]) -> Metrics:
+    found = {key: number_in(result, key) for key in COSTS}
+    return {k: float(v) for k, v in found.items() if v is not None and abs(v) <= LARGEST}
 
 
 def _metrics(said: Mapping[str, Any]) -> Metrics:
