@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from interop import experiments, one_model, run_folder, to_file, to_run
+from interop import experiments, one_model, to_file, to_run
 from interop import snapshot as snapshots
 from interop.formats import find
 from interop.pickles import files, listing
 from interop.snapshot import Snapshot
 from interop.to_run import Wanted
+from jfl import tree
 from jfl.errors import UsageError
 from jfl.sources.pickles import budget
 
@@ -89,7 +90,7 @@ def one(
             raise UsageError(f"{source} holds models of many clients; make it a run: jfl convert")
         with one_model.sensible(source, "weights"):
             planned = to_run.plan(snapshot, wanted, input_shape)
-        return planned.settings, run_folder.nested(planned.first.params)
+        return planned.settings, tree.nested(planned.first.params)
 
 
 def read(source: Path, wanted: Wanted) -> Snapshot:

@@ -68,6 +68,26 @@ class Entry:
             yield self.read(start, min(start + step, self.shape[0]))
 
 
+@dataclass(frozen=True)
+class Later:
+    """An array that is made when it is written, so that no more than one is in memory."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    make: Callable[[], np.ndarray]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its numbers."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.make(), dtype)
+
+
+Writable = np.ndarray | Later
+
+
 def stored(file: File, start: int, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Entry:
     """Returns an array whose numbers lie in a file one after another."""
 

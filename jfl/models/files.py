@@ -83,7 +83,7 @@ def write_model(
     names = importlib.import_module("interop.torch_state")
     flat = {dotted: np.asarray(leaf) for dotted, leaf in tree.paths(params).items()}
     state = names.to_torch(flat, model.name, input_shape)
-    return importlib.import_module("interop.to_file").write(path, state)
+    return importlib.import_module("interop.formats.write").write(path, state)
 
 
 def _require_fit(
