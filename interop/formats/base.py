@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from jfl.errors import CheckpointError
-from jfl.files import documents, extent
+from jfl.files import documents, extent, texts
 from jfl.sources.npy import numbers
 from jfl.sources.pickles.regions import File
 
@@ -158,3 +158,18 @@ def parsed(content: str | bytes) -> Any:
         return json.loads(content, object_pairs_hook=documents.once)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
+
+
+def small_json(path: Path, what: str) -> dict[str, Any]:
+    """Returns what a JSON file of settings says, of which a folder has one.
+
+    Raises:
+        CheckpointError: it is absent or damaged.
+    """
+    try:
+        content = parsed(texts.read(path))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({str(error)[:100]})") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is damaged: it holds no {what}")
+    return content

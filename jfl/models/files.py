@@ -5,6 +5,8 @@ What lies behind it, `interop`, is called by its name: jfl does not import it.
 
 import hashlib
 import importlib
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,59 @@ class Opened:
     """How a conversation is written for it; None for a network that holds none."""
     sha256: str
     """Fingerprint of the file."""
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language network that came from a folder of transformers."""
+
+    config: dict[str, Any]
+    """What its config.json says."""
+    params: Params
+    """Nested dicts of float32 arrays; those of layers are [L, ...], kernels [in, out]."""
+    sha256: str
+    """Fingerprint of config.json and the files of weights: of the lines sha256sum prints of them."""
+
+
+@dataclass(frozen=True)
+class Lora:
+    """How much a LoRA adapter changes each dense layer of a language network.
+
+    Its arrays are nested dicts: at the path of a dense layer inside the layers `a` [L, in, r] and
+    `b` [L, r, out], at one outside of them `a` [in, r] and `b` [r, out]. To the kernel comes
+    scale * a @ b. Where ranks differ between layers r is the largest, and the smaller ones are
+    filled with zeros, whose gradients are zero too.
+    """
+
+    ranks: Mapping[str, tuple[int, ...]]
+    """By path, such as `layers.attention.qkv`, the rank in each layer; 0 where it is not adapted.
+    One number where it is no path of layers."""
+    alphas: Mapping[str, tuple[int | float, ...]]
+    """The same of alpha."""
+    rslora: bool = False
+    """Whether scale is alpha / sqrt(rank), not alpha / rank."""
+    whole: tuple[str, ...] = ()
+    """Paths of arrays that were trained themselves and stand in place of the network's; where a
+    tied network has `head.kernel` here, its head is no longer the embedding."""
+    dropout: float = 0.0
+    """Share of the inputs of `a` that training drops."""
+
+    def scales(self, path: str) -> tuple[float, ...]:
+        """Returns the factor of a @ b in each layer, 0 where it is not adapted."""
+        pairs = zip(self.alphas[path], self.ranks[path], strict=True)
+        root = math.sqrt if self.rslora else float
+        return tuple(alpha / root(rank) if rank else 0.0 for alpha, rank in pairs)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter that came from a folder of PEFT."""
+
+    lora: Lora
+    params: Params
+    """Nested dicts of float32 arrays, as `Lora` says, and those that are trained whole."""
+    sha256: str
+    """Fingerprint of its files, as that of `Language`."""
 
 
 def open_model(
