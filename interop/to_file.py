@@ -1,6 +1,6 @@
 """A model of jfl or of a torch file -> .safetensors, .npz, .pt, .pth, .bin; one client or all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from interop import torch_logits, torch_state
 from interop.aside import written_aside
-from interop.formats.write import SUFFIXES, State, write
+from interop.formats.write import SUFFIXES, write
 from interop.snapshot import Snapshot
 from interop.to_run import check_logits
 from jfl import plugins, tree
@@ -20,6 +20,8 @@ from jfl.models import base as models
 from jfl.runs import manifest, seal
 from jfl.runs.folder import RunFolder
 from jfl.runs.reopen import chosen
+
+State = Mapping[str, np.ndarray]
 
 _CLASSES = 8  # samples whose logits are compared
 

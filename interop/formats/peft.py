@@ -49,7 +49,7 @@ def read(path: Path, classes: Sequence[str] = ()) -> Contents:
             weights = path / name
             safe = weights.suffix == ".safetensors"
             found = safetensors.read(weights) if safe else torch_file.read(weights, classes)
-            return replace(found, kind=KIND, about=about)
+            return replace(found, kind=KIND, about=about, files=(weights,))
     raise CheckpointError(f"{path} is a PEFT folder without adapter_model.safetensors or .bin")
 
 

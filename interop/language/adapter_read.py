@@ -24,15 +24,19 @@ from jfl.models.files import Lora
 BASE = "base_model.model."
 
 
-def read(folder: Path, made: Architecture) -> tuple[Lora, dict[str, Any]]:
+def read(folder: Path, made: Architecture) -> tuple[Lora, dict[str, Any], tuple[Path, ...]]:
     """Returns an adapter of a network, of which each array is there, in its shape and once.
+
+    Returns:
+        What it changes and how much, its arrays as `Lora` says, and the files they came from.
 
     Raises:
         CheckpointError: the first thing that is wrong.
         SafetyError: it is made to attack its reader.
     """
     about = adapter_settings.read(folder)
-    given = peft.read(folder).named()
+    contents = peft.read(folder)
+    given = contents.named()
     bare = not any(name.startswith(BASE + made.body) for name in given)
     found = targets.of(about, made, bare=bare)
     settings = lora_settings.read(about, [module.name for module in found.adapted])
@@ -54,7 +58,7 @@ def read(folder: Path, made: Architecture) -> tuple[Lora, dict[str, Any]]:
         shape = (made.layers,) * place.stacked + place.ours
         stack = flat.setdefault(place.path, np.empty(shape, np.float32))
         stack[... if layer is None else layer] = array.T if place.turned else array
-    return lora, tree.nested(flat)
+    return lora, tree.nested(flat), (folder / peft.CONFIG, *contents.files)
 
 
 def _require_all(

@@ -39,7 +39,7 @@ def read(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is of {kind}, which jfl does not apply; it applies LORA")
     if about.get("init_lora_weights", True) not in _BEGUN:
         raise CheckpointError(
-            f"{path} has init_lora_weights {str(about['init_lora_weights'])[:40]}, which may change "
+            f"{path} has init_lora_weights {str(about['init_lora_weights'])[:40]}, which changes "
             "the base when it is loaded; let peft convert it to LoRA first"
         )
     bias = about.get("bias", "none")

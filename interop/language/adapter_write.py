@@ -82,7 +82,7 @@ def _settings(made: Architecture, lora: Lora, places: Mapping[str, Place]) -> di
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": None,
         "inference_mode": True, "r": rank, "lora_alpha": alpha, "lora_dropout": lora.dropout,
         "use_rslora": lora.rslora, "rank_pattern": ranks, "alpha_pattern": alphas,
-        "target_modules": sorted(_targets(made, lora, places)), "bias": "none",
+        "target_modules": sorted({*_targets(made, lora, places)}), "bias": "none",
         "fan_in_fan_out": made.name == "gpt2", "init_lora_weights": True,
         "modules_to_save": sorted({_module(made, places[path]) for path in lora.whole}) or None,
     }  # fmt: skip

@@ -4,6 +4,7 @@ Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 20
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -15,6 +16,7 @@ from interop.language.architecture import HEAD, Place
 from interop.language.folder import Folder
 from interop.layout import Array
 from jfl import tree
+from jfl.errors import CheckpointError
 from jfl.models.files import Lora
 
 _TYPES = {
@@ -29,7 +31,9 @@ def plain(folder: Folder) -> dict[str, Writable]:
     Numbers keep their types, and are refused where they are not finite.
     """
     made = folder.architecture
-    return {made.full(name): _later(folder.arrays[name], folder) for name, _, _ in made.arrays()}
+    return {
+        made.full(name): later(folder.arrays[name], folder.path) for name, _, _ in made.arrays()
+    }
 
 
 def merged(folder: Folder, lora: Lora, params: Mapping[str, Any]) -> dict[str, Writable]:
@@ -61,9 +65,9 @@ def _places(folder: Folder, lora: Lora) -> Iterator[tuple[str, Place, int | None
         yield HEAD, Place("head.kernel", HEAD, made.places[0].shape, turned=True), None
 
 
-def _later(entry: Entry, folder: Folder) -> Later:
-    where = str(folder.path)
-    return Later(entry.shape, _TYPES[entry.dtype], lambda: numbers.finite(entry, where))
+def later(entry: Entry, folder: Path) -> Later:
+    """Returns an array of a folder as it is, read when it is written; see `plain`."""
+    return Later(entry.shape, _TYPES[entry.dtype], lambda: numbers.finite(entry, str(folder)))
 
 
 def _whole(entry: Entry, place: Place, array: Array) -> Later:
@@ -81,6 +85,10 @@ def _sum(
         change = np.float32(scale) * (a @ b)
         base = numbers.finite(entry, str(folder.path)).astype(np.float32)
         base += change.T if place.turned else change
-        return base.astype(dtype)
+        with np.errstate(over="ignore"):
+            rounded = base.astype(dtype)
+        if not np.isfinite(rounded).all():
+            raise CheckpointError(f"{entry.path[:80]} with the adapter is too large for {dtype}")
+        return rounded
 
     return Later(entry.shape, dtype, make)

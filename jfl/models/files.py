@@ -18,6 +18,7 @@ from jfl import config as configs
 from jfl import plugins, tree
 from jfl.errors import CheckpointError, UsageError
 from jfl.models import base
+from jfl.sources.pickles import budget
 from jfl.types import Params
 
 
@@ -46,7 +47,7 @@ class Language:
     params: Params
     """Nested dicts of float32 arrays; those of layers are [L, ...], kernels [in, out]."""
     sha256: str
-    """Fingerprint of config.json and the files of weights: of the lines sha256sum prints of them."""
+    """Fingerprint of config.json and the files of weights: that of what sha256sum says of them."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,97 @@ def write_model(
     flat = {dotted: np.asarray(leaf) for dotted, leaf in tree.paths(params).items()}
     state = names.to_torch(flat, model.name, input_shape)
     return importlib.import_module("interop.formats.write").write(path, state)
+
+
+def open_language(folder: Path) -> Language:
+    """Reads a gpt2, llama, qwen2 or qwen3 of transformers from its folder; executes nothing.
+
+    The folder holds config.json, and model.safetensors or pytorch_model.bin, each whole or in
+    several files with an index. Beside what is returned, one array is in memory at a time.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        UsageError: there is no such folder, or it holds no weights.
+        CheckpointError: it is of another network; an array is missing, too many, misshaped, there
+            twice or not finite; files are missing or damaged; or config.json contradicts them.
+        SafetyError: it is made to attack its reader.
+    """
+    with budget.held(folder):
+        opened = importlib.import_module("interop.language.folder").opened(folder)
+        params = importlib.import_module("interop.language.numbers").params(opened)
+    return Language(opened.config, params, _fingerprint(folder / "config.json", *opened.files))
+
+
+def write_language(folder: Path, config: Mapping[str, Any], params: Params) -> int:
+    """Writes a folder that transformers' `from_pretrained` loads, whole or not at all.
+
+    Args:
+        folder: a new folder.
+        config: what config.json is to say. Whether the head is tied and which type the numbers
+            have is said there as `params` have it.
+        params: nested dicts of arrays, all float32, float16 or bfloat16, as `Language` has them.
+
+    Returns:
+        The bytes of its files.
+
+    Raises:
+        UsageError: the folder exists.
+        CheckpointError: the config is of no network jfl has, the parameters are not of that
+            network or not finite, or a file cannot be written.
+    """
+    return importlib.import_module("interop.language.write").from_params(folder, config, params)
+
+
+def open_adapter(folder: Path, config: Mapping[str, Any]) -> Adapter:
+    """Reads a LoRA adapter from a folder of PEFT; executes nothing.
+
+    Args:
+        folder: holds adapter_config.json, and adapter_model.safetensors or .bin.
+        config: config.json of the network it adapts.
+
+    Raises:
+        CheckpointError: it is of another kind than LoRA, or has settings jfl does not apply, which
+            are named; an array is missing, too many, misshaped or not finite; or it is damaged.
+        SafetyError: it is made to attack its reader.
+    """
+    made = importlib.import_module("interop.language.architecture").of(config)
+    with budget.held(folder):
+        lora, params, files = importlib.import_module("interop.language.adapter_read").read(
+            folder, made
+        )
+    return Adapter(lora, params, _fingerprint(*files))
+
+
+def write_adapter(folder: Path, config: Mapping[str, Any], lora: Lora, params: Params) -> int:
+    """Writes a folder that PEFT's `from_pretrained` loads, whole or not at all.
+
+    Args:
+        folder: a new folder.
+        config: config.json of the network it adapts.
+        lora: ranks, alphas, and what is trained whole.
+        params: nested dicts of arrays, as `Lora` says.
+
+    Returns:
+        The bytes of its files.
+
+    Raises:
+        UsageError: the folder exists.
+        CheckpointError: the arrays are not of such an adapter, or a file cannot be written.
+    """
+    made = importlib.import_module("interop.language.architecture").of(config)
+    return importlib.import_module("interop.language.adapter_write").save(
+        folder, made, lora, params
+    )
+
+
+def _fingerprint(*paths: Path) -> str:
+    lines = []
+    for path in paths:
+        with path.open("rb") as file:
+            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.name}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _require_fit(
