@@ -37,7 +37,8 @@ def read(folder: Path, made: Architecture) -> tuple[Lora, dict[str, Any], tuple[
     about = adapter_settings.read(folder)
     contents = peft.read(folder)
     given = contents.named()
-    bare = not any(name.startswith(BASE + made.body) for name in given)
+    within = {place.name.partition(".")[0] for place in made.places} - {"lm_head"}
+    bare = any(name.removeprefix(BASE).partition(".")[0] in within for name in given)
     found = targets.of(about, made, bare=bare)
     settings = lora_settings.read(about, [module.name for module in found.adapted])
     ranked = [(m, s.rank or 0, s.alpha or 0) for m, s in zip(found.adapted, settings, strict=True)]

@@ -27,7 +27,7 @@ def params(folder: Folder) -> dict[str, Any]:
     places = {name: (place, layer) for name, place, layer in made.arrays()}
     for name, entry in folder.arrays.items():
         place, layer = places[name]
-        array = finite(entry, str(folder.path)).astype(np.float32)
+        array = finite(entry, str(folder.path))
         flat[place.path][... if layer is None else layer] = array.T if place.turned else array
     require_tied(folder, flat[made.places[0].path])
     return tree.nested(flat)
@@ -48,7 +48,8 @@ def require_tied(folder: Folder, embedding: Array | None = None) -> None:
     other = folder.arrays[folder.architecture.places[0].name]
     if embedding is None:
         embedding = finite(other, str(folder.path)).astype(np.float32)
-    if not np.array_equal(finite(folder.head, str(folder.path)).astype(np.float32), embedding):
+    head = finite(folder.head, str(folder.path)).astype(np.float32)
+    if not np.array_equal(head, embedding):
         raise CheckpointError(
             f"{folder.path} says tie_word_embeddings, but {folder.head.path} differs from "
             f"{other.path}; set it to false in config.json to keep both"
