@@ -102,7 +102,8 @@ def _numbered(folder: Path, shards: list[re.Match[str]], classes: Sequence[str])
 
 
 def _require(folder: Path, files: list[str], who: str) -> None:
-    missing = [name for name in files if not (folder / name).is_file()]
+    there = {path.name for path in folder.iterdir()}  # a name may be none that a file can have
+    missing = [name for name in files if name not in there or not (folder / name).is_file()]
     if missing:
         more = ", ..." if len(missing) > _SHOWN else ""
         raise CheckpointError(

@@ -330,9 +330,9 @@ def runs() -> Iterator[Seed]:
 
 KINDS = {
     "pickle": pickles, "torch": torch_files, "npz": npz, "pfllib": pfllib,
-    "safetensors": safetensors, "networks": networks, "gguf": gguf, "orbax": orbax, "yaml": yamls, "json": jsons,
-    "csv": csvs, "tar": tars, "zip": zips, "idx": idx_files, "png": pictures, "hdf5": hdf5,
-    "run": runs,
+    "safetensors": safetensors, "networks": networks, "gguf": gguf, "orbax": orbax, "yaml": yamls,
+    "json": jsons, "csv": csvs, "tar": tars, "zip": zips, "idx": idx_files, "png": pictures,
+    "hdf5": hdf5, "run": runs,
 }  # fmt: skip
 TRAINED = ("run",)
 """Kinds whose seeds take a training."""
