@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from interop import experiments, one_model, run_folder, to_file, to_run
+from interop import experiments, one_model, to_file, to_run
 from interop import snapshot as snapshots
 from interop.formats import find
+from interop.language import convert as folders
 from interop.pickles import files, listing
 from interop.snapshot import Snapshot
 from interop.to_run import Wanted
+from jfl import tree
 from jfl.errors import UsageError
 from jfl.sources.pickles import budget
 
@@ -23,15 +25,36 @@ def run(
     scheme: str | None,
     suffix: str | None,
     dry: bool,
+    base: str | None = None,
 ) -> dict[str, Any]:
     """Converts, and returns the answer of the command.
+
+    Args:
+        source: what is converted.
+        target: what it becomes, which must be new.
+        wanted: what the command line says of a run.
+        client: only this one's model.
+        which: the round of a run.
+        scheme: the names torch gets.
+        suffix: of the files in a folder.
+        dry: whether nothing is written.
+        base: the folder of the network that an adapter is put into.
 
     Raises:
         JflError: whatever is wrong, before or without leaving half a file.
     """
     if target.exists() and not dry:
         raise UsageError(f"{target} exists already; give another name")
-    with budget.held(source):
+    with budget.held(source, *([] if base is None else [Path(base)])):
+        if base is not None or folders.takes(source, target, suffix):
+            others = {
+                "--client": client, "--names": scheme, "--model": wanted.model, "--key": wanted.key,
+                "--data": wanted.data, "key=value": wanted.changes or None,
+            }  # fmt: skip
+            if other := next((option for option, given in others.items() if given), None):
+                raise UsageError(f"{other} does not go with folders of transformers and PEFT")
+            into = None if base is None else Path(base)
+            return folders.run(source, target, base=into, suffix=suffix, dry=dry)
         if source.is_dir() and (source / "config.yaml").is_file():
             if target.suffix.lower() not in to_file.SUFFIXES and suffix is None:
                 suffix = ".safetensors"
@@ -89,7 +112,7 @@ def one(
             raise UsageError(f"{source} holds models of many clients; make it a run: jfl convert")
         with one_model.sensible(source, "weights"):
             planned = to_run.plan(snapshot, wanted, input_shape)
-        return planned.settings, run_folder.nested(planned.first.params)
+        return planned.settings, tree.nested(planned.first.params)
 
 
 def read(source: Path, wanted: Wanted) -> Snapshot:

@@ -1,8 +1,6 @@
-"""A run folder made of models that were trained elsewhere; written aside, checked, then renamed."""
+"""A run folder made of models that were trained elsewhere, and what they must be for that."""
 
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,31 +22,6 @@ SOURCE = "converted.json"
 
 Params = Mapping[str, Array]
 """One model's arrays by jfl's dotted path."""
-
-
-@contextmanager
-def written_aside(target: Path) -> Iterator[Path]:
-    """Gives a path beside the target, which becomes the target if all goes well.
-
-    Raises:
-        UsageError: the target exists or cannot be made.
-        CheckpointError: the disk is full, or a file cannot be written.
-    """
-    if target.exists():
-        raise UsageError(f"{target} exists already; give another name")
-    aside = target.with_name(f".{target.name}.writing")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove(aside)
-        yield aside
-        aside.rename(target)
-    except OSError as error:
-        reason = error.strerror or error
-        raise CheckpointError(
-            f"{target} cannot be written ({reason}); give another name"
-        ) from error
-    finally:
-        _remove(aside)
 
 
 def check_shapes(federation: Federation, params: Params, whose: str) -> None:
@@ -90,18 +63,6 @@ def check_samples(federation: Federation, test_samples: list[int | None]) -> Non
             )
 
 
-def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns arrays by dotted path as nested dicts."""
-    made: dict[str, Any] = {}
-    for path, value in flat.items():
-        *words, leaf = path.split(".")
-        inner = made
-        for word in words:
-            inner = inner.setdefault(word, {})
-        inner[leaf] = value
-    return made
-
-
 def write(
     aside: Path,
     federation: Federation,
@@ -133,7 +94,9 @@ def write(
         checkpoints.wait()
     else:
         first = {
-            entry: nested({path: np.asarray(a, np.float32)[None] for path, a in params.items()})
+            entry: tree.nested(
+                {path: np.asarray(a, np.float32)[None] for path, a in params.items()}
+            )
             for entry, params in own(0).items()
         }
         others = (_slices(own(client)) for client in range(1, clients))
@@ -174,10 +137,3 @@ def check_written(
 
 def _shown(shape: tuple[int, ...] | None) -> str:
     return "absent" if shape is None else str(list(shape))
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from interop import run_folder, torch_logits, torch_state
-from interop.formats import npz, safetensors, torch_file, torch_write
-from interop.formats.base import Contents
+from interop import torch_logits, torch_state
+from interop.aside import written_aside
+from interop.formats.write import SUFFIXES, write
 from interop.snapshot import Snapshot
 from interop.to_run import check_logits
 from jfl import plugins, tree
@@ -21,48 +21,9 @@ from jfl.runs import manifest, seal
 from jfl.runs.folder import RunFolder
 from jfl.runs.reopen import chosen
 
-TORCH = (".pt", ".pth", ".bin")
-SUFFIXES = (".safetensors", ".npz", *TORCH)
 State = Mapping[str, np.ndarray]
 
 _CLASSES = 8  # samples whose logits are compared
-
-
-def write(path: Path, state: State) -> int:
-    """Writes a state dict in the format of the name, reads it back, and returns its bytes.
-
-    Raises:
-        UsageError: no such format, a file of that name, or torch is needed and absent.
-        CheckpointError: it cannot be written, or was not written as it is.
-    """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise UsageError(f"{path} must end in one of {', '.join(SUFFIXES)}")
-    if suffix in TORCH:
-        torch_write.require(path)
-    if path.parent.name:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with run_folder.written_aside(path) as aside:
-        named = aside.with_name(aside.name + suffix)
-        try:
-            _WRITERS[suffix](named, state)
-            _check(READERS[suffix](named), state, path)
-            named.rename(aside)
-        finally:
-            named.unlink(missing_ok=True)
-    return path.stat().st_size
-
-
-_WRITERS: dict[str, Callable[[Path, State], None]] = {
-    ".safetensors": safetensors.write,
-    ".npz": npz.write,
-    **dict.fromkeys(TORCH, torch_write.write),
-}
-READERS: dict[str, Callable[[Path], Contents]] = {
-    ".safetensors": safetensors.read,
-    ".npz": npz.read,
-    **dict.fromkeys(TORCH, torch_file.read),
-}
 
 
 def from_run(
@@ -158,22 +119,12 @@ def _write_all(
     if single:
         write(target, first)
         return numbers | {"sha256": manifest.sha256(target)}
-    with run_folder.written_aside(target) as aside:
+    with written_aside(target) as aside:
         aside.mkdir()
         for one in ids:
             write(aside / f"client_{one}{suffix}", state(one))
         manifest.write(aside, {"clients": len(ids)})
     return numbers
-
-
-def _check(written: Contents, state: State, path: Path) -> None:
-    found = written.named()
-    if found.keys() != state.keys():
-        raise CheckpointError(f"{path} was written with other names than it should have")
-    for name, array in state.items():
-        there = found[name].read()
-        if there.shape != array.shape or there.tobytes() != np.ascontiguousarray(array).tobytes():
-            raise CheckpointError(f"{path}: {name} was not written as it is")
 
 
 def input_shape(experiment: Experiment, folder: RunFolder) -> tuple[int, ...] | None:
@@ -201,7 +152,7 @@ def _compare(
     layers = torch_logits.layers_of(model, chosen, made.params)
     x = np.random.default_rng(0).normal(size=(_CLASSES, *shape)).astype(np.float32)
     network = models.build(experiment.model, shape, len(made.params["head.bias"]), "native")
-    ours = jax.jit(network.apply)(run_folder.nested(made.params), {}, x)
+    ours = jax.jit(network.apply)(tree.nested(made.params), {}, x)
     groups = getattr(experiment.model, "groups", 32)
     return check_logits(
         np.asarray(ours), torch_logits.logits(state, model, layers, x, groups=groups)

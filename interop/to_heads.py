@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from interop import heads as given
-from interop import one_model, run_folder
+from interop import one_model
+from interop.aside import written_aside
 from interop.heads import Head
 from interop.layout import Array
 from interop.pickles import files
@@ -83,7 +84,7 @@ def run(
         "members": len(clients[0]), "epochs": config.global_epoch, "scope": config.scope,
         "source": source.name, "sha256": manifest.sha256(source),
     }  # fmt: skip
-    with run_folder.written_aside(final.path) as aside:
+    with written_aside(final.path) as aside:
         folder = HeadsFolder(base.folder.path, aside.name)
         _write(folder, base, config, clients, shapes)
         seconds = time.perf_counter() - started

@@ -9,10 +9,12 @@ import jax
 import numpy as np
 
 from interop import experiments, run_folder, torch_logits, torch_state
+from interop.aside import written_aside
 from interop.measured import Weights
 from interop.snapshot import Snapshot
 from interop.torch_state import Imported
 from jfl import mesh as meshes
+from jfl import tree
 from jfl.datasets.base import as_input
 from jfl.errors import CheckpointError
 from jfl.federated.federation import Federation, prepare
@@ -114,14 +116,14 @@ def convert(source: Path, target: Path, planned: Plan, wanted: Wanted) -> dict[s
         "skipped": list(planned.skipped),
         "notes": list(planned.notes),
     }
-    with run_folder.written_aside(target) as aside:
+    with written_aside(target) as aside:
         if personal:
             shared = _shared(federation, snapshot)
             written = run_folder.write(aside, federation, shared, own, number, about)
             run_folder.check_written(written, number, "own.params", count, client)
         else:
             common = read(snapshot.common, "the model")
-            shared = {"params": run_folder.nested(common)}
+            shared = {"params": tree.nested(common)}
             written = run_folder.write(aside, federation, shared, None, number, about)
             run_folder.check_written(written, number, "shared.params", None, lambda _: common)
         weights = snapshot.clients[0].model if personal else snapshot.common
@@ -192,7 +194,7 @@ def _compare(federation: Federation, planned: Plan, weights: Weights | None) -> 
     model = planned.first.model
     made = torch_state.from_torch(weights.state, model, shape, weights.epsilon)
     ours = np.asarray(
-        jax.jit(federation.model.apply)(run_folder.nested(made.params), federation.client.frozen, x)
+        jax.jit(federation.model.apply)(tree.nested(made.params), federation.client.frozen, x)
     )
     state, layers = _torch_side(weights.state, made)
     theirs = torch_logits.logits(

@@ -1,7 +1,7 @@
 """Arithmetic on pytrees, single or stacked (leading axis = clients on every leaf)."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -120,6 +120,18 @@ def paths(tree: Any) -> dict[str, Any]:
             )
         named[path] = leaf
     return dict(sorted(named.items()))
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns arrays by dotted path as nested dicts."""
+    made: dict[str, Any] = {}
+    for path, value in flat.items():
+        *words, leaf = path.split(".")
+        inner = made
+        for word in words:
+            inner = inner.setdefault(word, {})
+        inner[leaf] = value
+    return made
 
 
 def sha256(tree: Any, read: Callable[[str], Iterable[Any]] | None = None) -> str:

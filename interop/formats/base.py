@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from jfl.errors import CheckpointError
-from jfl.files import documents, extent
+from jfl.files import documents, extent, texts
 from jfl.sources.npy import numbers
 from jfl.sources.pickles.regions import File
 
@@ -66,6 +66,26 @@ class Entry:
         step = max(1, BLOCK * self.shape[0] // self.nbytes)
         for start in range(0, self.shape[0], step):
             yield self.read(start, min(start + step, self.shape[0]))
+
+
+@dataclass(frozen=True)
+class Later:
+    """An array that is made when it is written, so that no more than one is in memory."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    make: Callable[[], np.ndarray]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its numbers."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.make(), dtype)
+
+
+Writable = np.ndarray | Later
 
 
 def stored(file: File, start: int, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Entry:
@@ -138,3 +158,18 @@ def parsed(content: str | bytes) -> Any:
         return json.loads(content, object_pairs_hook=documents.once)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
+
+
+def small_json(path: Path, what: str) -> dict[str, Any]:
+    """Returns what a JSON file of settings says, of which a folder has one.
+
+    Raises:
+        CheckpointError: it is absent or damaged.
+    """
+    try:
+        content = parsed(texts.read(path))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({str(error)[:100]})") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is damaged: it holds no {what}")
+    return content

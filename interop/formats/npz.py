@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from interop.formats.base import Contents, Entry, distinct
+from interop.formats.base import Contents, Entry, Writable, distinct
 from jfl.errors import CheckpointError, SafetyError
 from jfl.sources import npy, zips
 from jfl.sources.expansion import Expansion, skip
@@ -45,7 +45,7 @@ def read(path: Path) -> Contents:
     return Contents("npz", entries, skipped=skipped)
 
 
-def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def write(path: Path, arrays: Mapping[str, Writable]) -> None:
     """Writes arrays; types NumPy cannot name in a file are refused.
 
     Raises:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from interop.formats import safetensors, torch_file
-from interop.formats.base import Contents, parsed
+from interop.formats.base import Contents, small_json
 from jfl.errors import CheckpointError, UsageError
-from jfl.files import texts
 
 CONFIG = "adapter_config.json"
 KIND = "peft folder"
@@ -23,12 +22,12 @@ _SHOWN = (
     "arrow_config", "alora_invocation_tokens",
 )  # fmt: skip
 _EMPTY = (None, False, "", [], {})
-_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 def is_adapter(path: Path) -> bool:
     """Tells whether a folder is an adapter, also where its settings are missing."""
-    return any((path / name).is_file() for name in (CONFIG, *_WEIGHTS))
+    return any((path / name).is_file() for name in (CONFIG, *WEIGHTS))
 
 
 def inside(path: Path) -> list[str]:
@@ -42,15 +41,15 @@ def read(path: Path, classes: Sequence[str] = ()) -> Contents:
     Raises:
         CheckpointError: the settings are damaged, or there are no weights.
     """
-    about = _settings(path / CONFIG)
+    about = _shown(path / CONFIG)
     if further := inside(path):
         about["adapters"] = further
-    for name in _WEIGHTS:
+    for name in WEIGHTS:
         if (path / name).is_file():
             weights = path / name
             safe = weights.suffix == ".safetensors"
             found = safetensors.read(weights) if safe else torch_file.read(weights, classes)
-            return replace(found, kind=KIND, about=about)
+            return replace(found, kind=KIND, about=about, files=(weights,))
     raise CheckpointError(f"{path} is a PEFT folder without adapter_model.safetensors or .bin")
 
 
@@ -65,14 +64,18 @@ def refuse_several(path: Path) -> None:
         raise UsageError(f"{path} is no adapter but holds some: {names}; give one of these folders")
 
 
-def _settings(path: Path) -> dict[str, Any]:
+def settings(path: Path) -> dict[str, Any]:
+    """Returns all that an adapter_config.json says.
+
+    Raises:
+        CheckpointError: it is absent or damaged.
+    """
+    return small_json(path, "settings")
+
+
+def _shown(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    try:
-        content = parsed(texts.read(path))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({str(error)[:100]})") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} is damaged: it holds no settings")
+    content = settings(path)
     shown = {key: content[key] for key in _SHOWN if content.get(key) not in _EMPTY}
     return {"peft_type": content.get("peft_type", "LORA"), **shown}

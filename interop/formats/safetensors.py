@@ -13,7 +13,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from interop.formats.base import MOST_ARRAYS, Contents, Entry, parsed, stored
+from interop.formats.base import MOST_ARRAYS, Contents, Entry, Writable, parsed, stored
 from jfl.errors import CheckpointError
 from jfl.sources.npy import numbers
 from jfl.sources.pickles.regions import File
@@ -67,7 +67,7 @@ def read(path: Path) -> Contents:
     return Contents("safetensors", entries, {"metadata": about} if about else {})
 
 
-def write(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str] = {}) -> None:
+def write(path: Path, arrays: Mapping[str, Writable], about: Mapping[str, str] = {}) -> None:
     """Writes arrays in C order, sorted by name; the numbers start at a multiple of 8.
 
     Raises:

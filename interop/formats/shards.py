@@ -6,6 +6,7 @@ its file; files are called name-00001-of-00003.safetensors or .bin.
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from interop.formats import safetensors, torch_file
@@ -13,7 +14,7 @@ from interop.formats.base import Contents, Entry, parsed
 from jfl.errors import CheckpointError, SafetyError
 from jfl.files import texts
 
-_WHOLE = ("model.safetensors", "pytorch_model.bin")
+WHOLE = ("model.safetensors", "pytorch_model.bin")
 _INDEX = re.compile(r"(?P<stem>.+)\.index(\.[\w-]+)?\.json")
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.\w+)")
 _READ = (".safetensors", ".bin")
@@ -33,9 +34,9 @@ def read(folder: Path, classes: Sequence[str] = ()) -> Contents | None:
     names = sorted(path.name for path in folder.iterdir())
     indices = [n for n in names if (m := _INDEX.fullmatch(n)) and m["stem"].endswith(_READ)]
     shards = [m for name in names if (m := _SHARD.fullmatch(name)) and m["suffix"] in _READ]
-    for suffix, whole in zip(_READ, _WHOLE, strict=True):
+    for suffix, whole in zip(_READ, WHOLE, strict=True):
         if whole in names:
-            return _part(folder / whole, classes)
+            return replace(_part(folder / whole, classes), files=(folder / whole,))
         usual = [n for n in indices if f"{suffix}.index" in n]
         if usual:
             first = f"{whole}.index.json"
@@ -54,7 +55,8 @@ def _part(path: Path, classes: Sequence[str]) -> Contents:
 
 def _indexed(index: Path, classes: Sequence[str]) -> Contents:
     try:
-        placed = dict(parsed(texts.read(index))["weight_map"].items())
+        content = parsed(texts.read(index))
+        placed = dict(content["weight_map"].items())
         files = sorted(set(placed.values()))
         inside = all(Path(name).name == name for name in files)
         if not files:
@@ -74,7 +76,12 @@ def _indexed(index: Path, classes: Sequence[str]) -> Contents:
         array, name = wrong[0]
         said = "does not hold it" if placed.get(array) == name else "holds it"
         raise CheckpointError(f"{index} and {name} differ about {array[:80]}: the file {said}")
-    return _joined([entry for entry, _ in entries], parts, index.parent)
+    about = content.get("metadata")
+    claimed = about.get("total_size") if isinstance(about, dict) else None
+    joined = _joined([entry for entry, _ in entries], parts, index.parent)
+    if claimed is None:
+        return joined
+    return replace(joined, about=joined.about | {"total_size": claimed})
 
 
 def _numbered(folder: Path, shards: list[re.Match[str]], classes: Sequence[str]) -> Contents:
@@ -95,7 +102,8 @@ def _numbered(folder: Path, shards: list[re.Match[str]], classes: Sequence[str])
 
 
 def _require(folder: Path, files: list[str], who: str) -> None:
-    missing = [name for name in files if not (folder / name).is_file()]
+    there = {path.name for path in folder.iterdir()}  # a name may be none that a file can have
+    missing = [name for name in files if name not in there or not (folder / name).is_file()]
     if missing:
         more = ", ..." if len(missing) > _SHOWN else ""
         raise CheckpointError(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from interop.formats.base import Writable
 from jfl.errors import CheckpointError, UsageError
 from jfl.sources.pickles.values import is_extended
 
@@ -24,7 +25,7 @@ def require(path: Path) -> None:
         ) from error
 
 
-def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def write(path: Path, arrays: Mapping[str, Writable]) -> None:
     """Saves a state dict that `torch.load(path, weights_only=True)` takes.
 
     Raises:
@@ -35,7 +36,8 @@ def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     import torch
 
     state = {}
-    for name, array in arrays.items():
+    for name, given in arrays.items():
+        array = np.asarray(given)
         kind = getattr(torch, str(array.dtype), None)
         if kind is None:
             raise CheckpointError(f"{name} holds {array.dtype}, which torch does not have")

@@ -11,6 +11,7 @@ import numpy as np
 from interop.formats import find, runs
 from interop.formats.base import Contents, Entry
 from interop.inspect import clients, diff, heads, heat, lora, numbers, stats
+from interop.language import folder as language
 from interop.pickles import listing
 from jfl.errors import CheckpointError
 from jfl.federated.heads.seal import everything
@@ -68,6 +69,9 @@ def _looked(path: Path, wanted: Wanted) -> dict[str, Any]:
     told = heads.said(path, whole)
     if told is not None:
         result["heads"] = told
+    network = language.said(path)
+    if network is not None:
+        result["network"] = network
     if wanted.clients:
         result["client_stats"] = clients.table(whole)
         result["heat"] = _heat(whole)

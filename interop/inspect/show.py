@@ -118,8 +118,7 @@ def notes(result: dict[str, Any]) -> list[str]:
         shown = " = ".join(paths[:4]) + (" = ..." if len(paths) > 4 else "")
         lines.append(f"tied: {shown}")
     lines += [f"a save that was killed has left {name}" for name in result.get("unfinished", ())]
-    if "heads" in result:
-        lines.append(result["heads"])
+    lines += [result[key] for key in ("heads", "network") if key in result]
     for row in result.get("client_stats", ()):
         far = "  far from the others" if row["outlier"] else ""
         bad = f"  {row['not_finite']} not finite" if row["not_finite"] else ""

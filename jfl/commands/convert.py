@@ -24,6 +24,8 @@ Examples:
   jfl convert outputs/tiny_fomo/2026-01-31-1 client7.safetensors --client 7
   jfl convert model.pth model.npz
   jfl convert aph_head_Cifar10_pr_0.2.pkl outputs/old --as-heads aph
+  jfl convert gpt2 gpt2-torch --format bin
+  jfl convert my_adapter gpt2-merged --into gpt2
 """,
 )
 @click.argument("source", metavar="SRC")
@@ -48,6 +50,10 @@ Examples:
     "--as-heads", "method", metavar="NAME", help="Give the run DST the heads in SRC: aph, loraph."
 )
 @click.option("--name", metavar="NAME", help="What to call the heads; default: as the method.")
+@click.option(
+    "--into", "base", metavar="DIR",
+    help="Put the adapter SRC into the network in this folder; DST is a new folder.",
+)  # fmt: skip
 @click.option("--names", metavar="SCHEME", help="Names torch gets: pfllib, plain, torchvision, ...")
 @click.option(
     "--classes", default="", metavar="A,B",
@@ -62,8 +68,8 @@ def convert(source: str, destination: str | None, **flags: Any) -> None:
     """Convert models and snapshots.
 
     DST is a file (.safetensors, .npz, .pt, .pth, .bin), a folder for one file a client (--format),
-    the name of a new run, or with --as-heads a run there is. Pickles are read as data: nothing in a
-    file is imported or executed.
+    the name of a new run, or with --as-heads a run there is. A folder of transformers or PEFT
+    becomes another. Pickles are read as data: nothing in a file is imported or executed.
     """
     from jfl.report.screen import Screen
 
@@ -87,7 +93,10 @@ def convert(source: str, destination: str | None, **flags: Any) -> None:
     if flags["method"] is None and flags["name"] is not None:
         raise click.UsageError("--name is what heads are called; it goes with --as-heads")
     if flags["method"] is not None:
-        given = {"--model": "model", "--client": "client", "--format": "form", "--names": "names"}
+        given = {
+            "--model": "model", "--client": "client", "--format": "form", "--names": "names",
+            "--into": "base",
+        }  # fmt: skip
         other = next((option for option, flag in given.items() if flags[flag] is not None), None)
         if other:
             raise click.UsageError(f"{other} does not go with --as-heads")
@@ -103,6 +112,7 @@ def convert(source: str, destination: str | None, **flags: Any) -> None:
         Path(source), Path(destination), wanted,
         client=flags["client"], which=flags["which"], scheme=flags["names"],
         suffix=f".{flags['form']}" if flags["form"] else None, dry=flags["dry_run"],
+        base=flags["base"],
     )  # fmt: skip
     _say(screen, result, dry=flags["dry_run"])
     if flags["as_json"]:

@@ -44,8 +44,8 @@ Examples:
 def inspect(path: str, **flags: Any) -> None:
     """Look into anything that holds weights; nothing in it is imported or executed.
 
-    PATH is a run, an Orbax checkpoint, a torch file or pickle, safetensors, npz, GGUF, or a PEFT
-    folder. Without flags only headers are read, however large the file.
+    PATH is a run, an Orbax checkpoint, a torch file or pickle, safetensors, npz, GGUF, or a folder
+    of transformers or PEFT. Without flags only headers are read, however large the file.
     """
     from jfl.report.screen import Screen
 

@@ -5,6 +5,8 @@ What lies behind it, `interop`, is called by its name: jfl does not import it.
 
 import hashlib
 import importlib
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from jfl import config as configs
 from jfl import plugins, tree
 from jfl.errors import CheckpointError, UsageError
 from jfl.models import base
+from jfl.sources.pickles import budget
 from jfl.types import Params
 
 
@@ -33,6 +36,59 @@ class Opened:
     """How a conversation is written for it; None for a network that holds none."""
     sha256: str
     """Fingerprint of the file."""
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language network that came from a folder of transformers."""
+
+    config: dict[str, Any]
+    """What its config.json says."""
+    params: Params
+    """Nested dicts of float32 arrays; those of layers are [L, ...], kernels [in, out]."""
+    sha256: str
+    """Fingerprint of config.json and the files of weights: that of what sha256sum says of them."""
+
+
+@dataclass(frozen=True)
+class Lora:
+    """How much a LoRA adapter changes each dense layer of a language network.
+
+    Its arrays are nested dicts: at the path of a dense layer inside the layers `a` [L, in, r] and
+    `b` [L, r, out], at one outside of them `a` [in, r] and `b` [r, out]. To the kernel comes
+    scale * a @ b. Where ranks differ between layers r is the largest, and the smaller ones are
+    filled with zeros, whose gradients are zero too.
+    """
+
+    ranks: Mapping[str, tuple[int, ...]]
+    """By path, such as `layers.attention.qkv`, the rank in each layer; 0 where it is not adapted.
+    One number where it is no path of layers."""
+    alphas: Mapping[str, tuple[int | float, ...]]
+    """The same of alpha."""
+    rslora: bool = False
+    """Whether scale is alpha / sqrt(rank), not alpha / rank."""
+    whole: tuple[str, ...] = ()
+    """Paths of arrays that were trained themselves and stand in place of the network's; where a
+    tied network has `head.kernel` here, its head is no longer the embedding."""
+    dropout: float = 0.0
+    """Share of the inputs of `a` that training drops."""
+
+    def scales(self, path: str) -> tuple[float, ...]:
+        """Returns the factor of a @ b in each layer, 0 where it is not adapted."""
+        pairs = zip(self.alphas[path], self.ranks[path], strict=True)
+        root = math.sqrt if self.rslora else float
+        return tuple(alpha / root(rank) if rank else 0.0 for alpha, rank in pairs)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter that came from a folder of PEFT."""
+
+    lora: Lora
+    params: Params
+    """Nested dicts of float32 arrays, as `Lora` says, and those that are trained whole."""
+    sha256: str
+    """Fingerprint of its files, as that of `Language`."""
 
 
 def open_model(
@@ -83,7 +139,98 @@ def write_model(
     names = importlib.import_module("interop.torch_state")
     flat = {dotted: np.asarray(leaf) for dotted, leaf in tree.paths(params).items()}
     state = names.to_torch(flat, model.name, input_shape)
-    return importlib.import_module("interop.to_file").write(path, state)
+    return importlib.import_module("interop.formats.write").write(path, state)
+
+
+def open_language(folder: Path) -> Language:
+    """Reads a gpt2, llama, qwen2 or qwen3 of transformers from its folder; executes nothing.
+
+    The folder holds config.json, and model.safetensors or pytorch_model.bin, each whole or in
+    several files with an index. Beside what is returned, one array is in memory at a time.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        UsageError: there is no such folder, or it holds no weights.
+        CheckpointError: it is of another network; an array is missing, too many, misshaped, there
+            twice or not finite; files are missing or damaged; or config.json contradicts them.
+        SafetyError: it is made to attack its reader.
+    """
+    with budget.held(folder):
+        opened = importlib.import_module("interop.language.folder").opened(folder)
+        params = importlib.import_module("interop.language.numbers").params(opened)
+    return Language(opened.config, params, _fingerprint(folder / "config.json", *opened.files))
+
+
+def write_language(folder: Path, config: Mapping[str, Any], params: Params) -> int:
+    """Writes a folder that transformers' `from_pretrained` loads, whole or not at all.
+
+    Args:
+        folder: a new folder.
+        config: what config.json is to say. Whether the head is tied and which type the numbers
+            have is said there as `params` have it.
+        params: nested dicts of arrays, all float32, float16 or bfloat16, as `Language` has them.
+
+    Returns:
+        The bytes of its files.
+
+    Raises:
+        UsageError: the folder exists.
+        CheckpointError: the config is of no network jfl has, the parameters are not of that
+            network or not finite, or a file cannot be written.
+    """
+    return importlib.import_module("interop.language.write").from_params(folder, config, params)
+
+
+def open_adapter(folder: Path, config: Mapping[str, Any]) -> Adapter:
+    """Reads a LoRA adapter from a folder of PEFT; executes nothing.
+
+    Args:
+        folder: holds adapter_config.json, and adapter_model.safetensors or .bin.
+        config: config.json of the network it adapts.
+
+    Raises:
+        CheckpointError: it is of another kind than LoRA, or has settings jfl does not apply, which
+            are named; an array is missing, too many, misshaped or not finite; or it is damaged.
+        SafetyError: it is made to attack its reader.
+    """
+    made = importlib.import_module("interop.language.architecture").of(config)
+    with budget.held(folder):
+        lora, params, files = importlib.import_module("interop.language.adapter_read").read(
+            folder, made
+        )
+    return Adapter(lora, params, _fingerprint(*files))
+
+
+def write_adapter(folder: Path, config: Mapping[str, Any], lora: Lora, params: Params) -> int:
+    """Writes a folder that PEFT's `from_pretrained` loads, whole or not at all.
+
+    Args:
+        folder: a new folder.
+        config: config.json of the network it adapts.
+        lora: ranks, alphas, and what is trained whole.
+        params: nested dicts of arrays, as `Lora` says.
+
+    Returns:
+        The bytes of its files.
+
+    Raises:
+        UsageError: the folder exists.
+        CheckpointError: the arrays are not of such an adapter, or a file cannot be written.
+    """
+    made = importlib.import_module("interop.language.architecture").of(config)
+    return importlib.import_module("interop.language.adapter_write").save(
+        folder, made, lora, params
+    )
+
+
+def _fingerprint(*paths: Path) -> str:
+    lines = []
+    for path in paths:
+        with path.open("rb") as file:
+            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.name}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _require_fit(

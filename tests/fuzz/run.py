@@ -49,7 +49,8 @@ class Case:
     def makes(self) -> str:
         """A pattern of the files that the command makes."""
         words = self.command.split()
-        made = "" if "--dry-run" in words else "|".join(w for w in words if w.startswith("made."))
+        files = [] if "--dry-run" in words else [w for w in words if w.startswith("made.")]
+        made = "|".join(rf"{word}(/.*)?" for word in files)
         return made + r"|given/run/.*\.png" * (words[0] == "report")
 
 

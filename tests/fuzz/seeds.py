@@ -136,6 +136,31 @@ def safetensors() -> Iterator[Seed]:
     yield Seed(files, (*WEIGHTS, "inspect FILE --lora"))
 
 
+def networks() -> Iterator[Seed]:
+    """Folders of transformers, and one of PEFT beside the network that it adapts."""
+    from tests.interop import networks, test_adapter_damages
+
+    commands = (
+        "inspect FILE/a", "convert FILE/a made.folder", "convert FILE/a made.folder --dry-run",
+        "convert FILE/a made.safetensors", "inspect FILE/a --verify",
+    )  # fmt: skip
+    for save in (networks.saved, networks.sharded):
+        yield folder(lambda root, save=save: save(root / "a"), commands)
+
+    def adapted(root: Path) -> None:
+        networks.saved(root / "base")
+        test_adapter_damages.saved(root / "a", modules_to_save=["ln_f"], arrays=lora)
+
+    whole = {f"base_model.model.transformer.ln_f.{w}": np.ones(6, "f4") for w in ("weight", "bias")}
+    lora = test_adapter_damages.STATE | whole
+    yield folder(
+        adapted,
+        ("inspect FILE/a --lora", "convert FILE/a made.folder",
+         "convert FILE/a made.folder --into FILE/base",
+         "convert FILE/a made.folder --into FILE/base --dry-run"),
+    )  # fmt: skip
+
+
 def gguf() -> Iterator[Seed]:
     def text(word: str) -> bytes:
         return struct.pack("<Q", len(word)) + word.encode()
@@ -305,9 +330,9 @@ def runs() -> Iterator[Seed]:
 
 KINDS = {
     "pickle": pickles, "torch": torch_files, "npz": npz, "pfllib": pfllib,
-    "safetensors": safetensors, "gguf": gguf, "orbax": orbax, "yaml": yamls, "json": jsons,
-    "csv": csvs, "tar": tars, "zip": zips, "idx": idx_files, "png": pictures, "hdf5": hdf5,
-    "run": runs,
+    "safetensors": safetensors, "networks": networks, "gguf": gguf, "orbax": orbax, "yaml": yamls,
+    "json": jsons, "csv": csvs, "tar": tars, "zip": zips, "idx": idx_files, "png": pictures,
+    "hdf5": hdf5, "run": runs,
 }  # fmt: skip
 TRAINED = ("run",)
 """Kinds whose seeds take a training."""

@@ -102,7 +102,7 @@ def test_damaged_indices(tmp_path, name, content):
         find.read(tmp_path)
 
 
-@pytest.mark.parametrize("elsewhere", ["../x.bin", "/etc/passwd", "a/x.bin", "..", "."])
+@pytest.mark.parametrize("elsewhere", ["../x.bin", "/etc/passwd", "a/x.bin", "..", ".", "x" * 300])
 def test_an_index_names_only_files_beside_it(tmp_path, elsewhere):
     text = json.dumps({"weight_map": {"a": elsewhere}})
     (tmp_path / "pytorch_model.bin.index.json").write_text(text)
