@@ -48,6 +48,17 @@ class Fields:
         """Returns a value, which is then done with."""
         return self._content.pop(key, default)
 
+    def section(self, key: str) -> dict[str, Any]:
+        """Takes what stands under a key; nothing if it is absent or null.
+
+        Raises:
+            UsageError: it is no section.
+        """
+        value = self._content.pop(key, None)
+        if value is not None and not isinstance(value, dict):
+            raise self._refusal(key, value, "must be a section")
+        return value or {}
+
     def must_be(self, key: str, wanted: Any) -> None:
         """Takes a value that has to be the one wanted, if it is there.
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from jfl.errors import UsageError
+from jfl.files.strict_json import dumps
 from jfl.models.language.hf_config import Fields
 
 MODEL_TYPES = ("llama", "qwen2", "qwen3")
@@ -24,6 +25,7 @@ _SCALING = {
     "original_context": "original_max_position_embeddings",
 }
 """Our names of what stretches rotary positions, and theirs."""
+_KINDS = {False: "full_attention", True: "sliding_attention"}
 
 
 def read(content: dict[str, Any]) -> tuple[Fields, dict[str, Any]]:
@@ -62,23 +64,29 @@ def read(content: dict[str, Any]) -> tuple[Fields, dict[str, Any]]:
     return fields, settings | _rotary(fields, settings["context"])
 
 
-def _windows(fields: Fields, layers: int) -> dict[str, Any]:
+def _windows(fields: Fields, layers: Any) -> dict[str, Any]:
     used, window = fields.take("use_sliding_window", False), fields.take("sliding_window", 4096)
-    full = fields.take("max_window_layers", 28)
-    window = window if used else None
-    if isinstance(layers, int) and isinstance(full, int):
-        pattern = ["full_attention"] * layers
-        if window is not None:
-            pattern[full:] = ["sliding_attention"] * len(pattern[full:])
-        fields.must_be("layer_types", pattern)
-    return {"window": window, "full_layers": 0 if window is None else full}
+    full, given = fields.take("max_window_layers", 28), fields.take("layer_types", None)
+    if not used or window is None:
+        window, full = None, 0
+    slides = window is not None and isinstance(full, int)
+    if given is not None and (
+        not isinstance(given, list)
+        or len(given) != layers
+        or given != [_KINDS[slides and i >= full] for i in range(len(given))]
+    ):
+        raise UsageError(
+            f"config.json: layer_types must be those of max_window_layers={dumps(full)} in "
+            f"{dumps(layers)} layers"
+        )
+    return {"window": window, "full_layers": full}
 
 
-def _rotary(fields: Fields, context: int) -> dict[str, Any]:
-    theta, scaling = fields.take("rope_theta", None), fields.take("rope_scaling", None)
+def _rotary(fields: Fields, context: Any) -> dict[str, Any]:
+    theta = fields.take("rope_theta", None)
     # transformers 5 has both in one, older versions side by side
-    given = fields.take("rope_parameters", None) or {}
-    rope = {"rope_theta": theta or 10000.0, "partial_rotary_factor": 1.0} | (scaling or {}) | given
+    scaling, given = fields.section("rope_scaling"), fields.section("rope_parameters")
+    rope = {"rope_theta": theta or 10000.0, "partial_rotary_factor": 1.0} | scaling | given
     inner = fields.inside("rope_parameters", rope)
     inner.must_be("partial_rotary_factor", 1.0)
     fields.must_be("partial_rotary_factor", 1.0)
@@ -90,7 +98,7 @@ def _rotary(fields: Fields, context: int) -> dict[str, Any]:
             ours: inner.take(theirs, defaults.get(theirs)) for ours, theirs in _SCALING.items()
         }
     elif kind != "default":
-        raise UsageError(f"config.json: rope_type={kind} is not one of default, llama3")
+        raise UsageError(f"config.json: rope_type={dumps(kind)} is not default or llama3")
     inner.require_nothing_left()
     return settings
 
@@ -122,7 +130,6 @@ def write(config: Any) -> dict[str, Any]:
         "num_hidden_layers": config.layers,
         "num_attention_heads": config.heads,
         "num_key_value_heads": config.kv_heads,
-        "head_dim": config.size,
         "intermediate_size": config.inner,
         "hidden_act": "silu",
         "tie_word_embeddings": config.tied,
@@ -134,6 +141,8 @@ def write(config: Any) -> dict[str, Any]:
         and {"rope_type": "llama3"}
         | {theirs: getattr(scaling, ours) for ours, theirs in _SCALING.items()},
     }
+    if config.head_size is not None or kind == "qwen3":  # whose default is another
+        content["head_dim"] = config.size
     if kind != "qwen2":
         content["attention_bias"] = config.attention_bias == "all"
     if kind == "llama":

@@ -7,8 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
-from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from jfl.models.language import base
 from jfl.models.language.base import Computation, LanguageModel
@@ -16,7 +24,8 @@ from tests.reference import hf_weights
 
 VOCABULARY, BATCH, LENGTH = 40, 3, 9
 _SMALL = {"vocab_size": VOCABULARY, "initializer_range": 0.3}
-_GPT2 = _SMALL | {"n_positions": 16, "n_embd": 16, "n_layer": 2, "n_head": 2, "pad_token_id": None}
+_GPT2 = _SMALL | {"n_positions": 16, "n_embd": 16, "n_layer": 2, "n_head": 2, "bos_token_id": None}
+_GPT2 |= {"eos_token_id": None}
 _LLAMA = _SMALL | {
     "max_position_embeddings": 64,
     "hidden_size": 16,
@@ -36,7 +45,7 @@ _LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
-MODELS: dict[str, Any] = {
+MODELS: dict[str, Any] = {  # "all" has most of what the family has, at once
     "gpt2": (GPT2LMHeadModel, GPT2Config, _GPT2),
     "gpt2-scaled": (
         GPT2LMHeadModel,
@@ -54,6 +63,11 @@ MODELS: dict[str, Any] = {
     "qwen2": (Qwen2ForCausalLM, Qwen2Config, _LLAMA | {"tie_word_embeddings": True}),
     "qwen2-window": (Qwen2ForCausalLM, Qwen2Config, _LLAMA | _WINDOW),
     "qwen3": (Qwen3ForCausalLM, Qwen3Config, _LLAMA | {"head_dim": 6}),
+    "all": (
+        Qwen3ForCausalLM,
+        Qwen3Config,
+        _LLAMA | _WINDOW | {"head_dim": 8, "attention_bias": True, "rope_parameters": _LLAMA3},
+    ),
 }  # fmt: skip
 
 
@@ -66,7 +80,7 @@ def theirs(name: str) -> Any:
     with torch.no_grad():
         for parameter in made.parameters():
             if parameter.ndim == 1:
-                parameter += 0.3 * torch.randn_like(parameter)
+                parameter.add_(0.3 * torch.randn_like(parameter))
     return made
 
 
@@ -85,6 +99,11 @@ def settings(name: str) -> base.Config:
 def params(name: str) -> Any:
     """Its weights."""
     return jax.tree.map(jnp.asarray, hf_weights.params(theirs(name)))
+
+
+def compiled(function: Any) -> Any:
+    """The function compiled without much optimisation, which takes half the time."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def tokens() -> np.ndarray:
