@@ -23,6 +23,7 @@ PACKAGES = {
     "data": "jfl.datasets",
     "heads": "jfl.federated.heads.methods",
     "job": "jfl",
+    "language": "jfl.models.language",
     "model": "jfl.models",
     "partition": "jfl.federated.partition",
 }
@@ -32,6 +33,7 @@ FOLDERS = {
     "data": "datasets",
     "heads": "adapters",
     "job": "jobs",
+    "language": "language",
     "model": "models",
     "partition": "partition",
 }
@@ -41,6 +43,7 @@ DEFINES = {
     "data": ("Config", "TITLE", "SHAPE", "find", "load"),
     "heads": ("Config", "build"),
     "job": ("Config", "build"),
+    "language": ("Config", "build"),
     "model": ("Config", "build", "image_size"),
     "partition": ("Config",),
 }
@@ -49,13 +52,24 @@ KEYS = {"heads": "method", "job": "kind"}
 JOBS = ("federated",)
 """jfl's own jobs are rooms, not files: each is the module `job` in a folder of this name."""
 _NOT_PLUGINS = {
+    "attention",
     "averaging",
     "base",
-    "layers",
+    "block",
     "convolution",
-    "winograd",
+    "cross_entropy",
+    "decoder",
+    "feed_forward",
     "files",
+    "hf_config",
+    "language",
+    "layers",
+    "llama_hf",
+    "maker",
+    "places",
+    "rotary",
     "survey",
+    "winograd",
 }  # what the plugins of a folder share
 _ELSEWHERE = {"dnn": "mlp", "mlr": "mlp", "dir": "dirichlet", "pat": "pathological"}
 """What other programs call some plugins, where the letters do not tell."""

@@ -12,6 +12,7 @@ KINDS = {
     "data": "data",
     "heads": "heads",
     "jobs": "job",
+    "language": "language",
     "models": "model",
     "partitions": "partition",
 }
@@ -32,7 +33,7 @@ Examples:
 @options.plugins
 @options.common
 def list_plugins(kind: str | None, **flags: Any) -> None:
-    """List algorithms, data sets, heads, jobs, models and partitions with their settings."""
+    """List algorithms, data sets, heads, jobs, models, partitions, with their settings."""
     from rich.text import Text
 
     from jfl import plugins

@@ -36,7 +36,7 @@ def test_its_settings_are_described_and_survive_yaml(named):
         assert config.check(module.Config, yaml.safe_load(written)) == module.Config()
 
 
-@pytest.mark.parametrize("section", ["algorithm", "heads", "model"])
+@pytest.mark.parametrize("section", ["algorithm", "heads", "language", "model"])
 def test_methods_name_their_source(section):
     for name in tested.names(section):
         text = plugins.load(section, name).__doc__ or ""

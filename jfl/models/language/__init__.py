@@ -1,0 +1,1 @@
+"""Decoder networks of language, as plain functions on nested dicts of arrays."""
