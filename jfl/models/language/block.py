@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jfl.models.layers import dropout
 from jfl.models.language.rotary import Angles
+from jfl.models.layers import dropout
 
 Mix = Callable[[Array, Array, Array, nnx.Rngs | None], tuple[Array, Any]]
 """`mix(q, k, v, rngs) -> mixed, memory`: what queries read, and what is kept of keys and values."""

@@ -48,9 +48,7 @@ def empty(
     }
 
 
-def find(
-    shape: tuple[int, int], mask: Bool[Array, "B T"] | None, cache: Cache | None
-) -> Places:
+def find(shape: tuple[int, int], mask: Bool[Array, "B T"] | None, cache: Cache | None) -> Places:
     """Returns the places of `shape` [B, T] more tokens; `mask` is False for padding.
 
     That a cache has room for them is the caller's business: what does not fit is not kept.
