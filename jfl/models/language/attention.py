@@ -8,7 +8,7 @@ import importlib
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,20 +24,12 @@ Seen = Bool[Array, "b 1 T S"]
 """Which of S keys each of T queries sees; b is B, or 1 where all rows are alike."""
 
 
-class Attend(Protocol):
-    """Mixes the values a query sees; `seen=None` is causal, without any padding or cache."""
+Attend = Callable[..., Float[Array, "B T N h"]]
+"""`attend(q [B, T, N, h], k, v [B, S, K, h], seen, rate, rngs)` mixes the values a query sees.
 
-    def __call__(
-        self,
-        q: Float[Array, "B T N h"],
-        k: Float[Array, "B S K h"],
-        v: Float[Array, "B S K h"],
-        seen: Seen | None,
-        rate: float,
-        rngs: nnx.Rngs | None,
-    ) -> Float[Array, "B T N h"]:
-        """K divides N; `rate` of the weights is dropped if there are `rngs`."""
-        ...
+K divides N. `seen=None` is causal, without any padding or cache. With `rngs`, `rate` of the weights
+is dropped.
+"""
 
 
 def choose(name: Implementation, dtype: str) -> Attend:

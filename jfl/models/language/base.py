@@ -1,4 +1,4 @@
-"""What every network of language is to the rest of jfl: plain functions on nested dicts of arrays."""
+"""What every network of language is to the rest of jfl: functions on nested dicts of arrays."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

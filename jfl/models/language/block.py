@@ -5,7 +5,7 @@ stand before the parts ("pre-norm"), as in all networks here.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from flax import nnx
 from jaxtyping import Array, Float
@@ -17,20 +17,12 @@ Mix = Callable[[Array, Array, Array, nnx.Rngs | None], tuple[Array, Any]]
 """`mix(q, k, v, rngs) -> mixed, memory`: what queries read, and what is kept of keys and values."""
 
 
-class Attention(Protocol):
-    """The affine maps around the mixing."""
-
-    def project(
-        self, x: Float[Array, "B T d"], by: Angles | None, rngs: nnx.Rngs | None
-    ) -> tuple[Float[Array, "B T N h"], Float[Array, "B T K h"], Float[Array, "B T K h"]]:
-        """Returns queries, keys and values, turned by `by` where positions are rotary."""
-        ...
-
-    out: Callable[[Float[Array, "B T N*h"], nnx.Rngs | None], Float[Array, "B T d"]]
-
-
 class Block(nnx.Module):
-    """The layer; `rate` of what each part adds is dropped in training."""
+    """The layer; `rate` of what each part adds is dropped in training.
+
+    `attention` has `project(x, by, rngs) -> q, k, v`, which are [B, T, heads, h] and turned by `by`
+    where positions are rotary, and `out(mixed, rngs)`; `mlp` is called with x and rngs.
+    """
 
     def __init__(self, *, norm1: Any, attention: Any, norm2: Any, mlp: Any, rate: float):
         self.norm1, self.attention, self.norm2, self.mlp = norm1, attention, norm2, mlp
@@ -40,7 +32,8 @@ class Block(nnx.Module):
         self, x: Float[Array, "B T d"], mix: Mix, by: Angles | None, rngs: nnx.Rngs | None
     ) -> tuple[Float[Array, "B T d"], Any]:
         """Returns the features after the layer, and the memory of `mix`."""
-        mixed, memory = mix(*self.attention.project(self.norm1(x), by, rngs), rngs)
+        q, k, v = self.attention.project(self.norm1(x), by, rngs)
+        mixed, memory = mix(q, k, v, rngs)
         added = self.attention.out(mixed.reshape(*mixed.shape[:2], -1), rngs)
         x = x + dropout(added, self.rate, rngs)
         return x + dropout(self.mlp(self.norm2(x), rngs), self.rate, rngs), memory

@@ -1,5 +1,6 @@
-"""Cross entropy of long texts: logits are made for a few positions at a time, and made again for
-the gradient, so that those of a whole batch are never held.
+"""Cross entropy of long texts, whose logits are never held all at once.
+
+They are made for a few positions at a time, and made again for the gradient.
 """
 
 from collections.abc import Callable

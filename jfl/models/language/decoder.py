@@ -136,7 +136,7 @@ class _Decoder:
     ) -> Float[Array, "B T d"]:
         self._require_fits(tokens.shape[1])
         if positions is None:
-            positions = places.find(tokens.shape, mask, cache).positions(len(tokens))
+            positions = places.find(tokens, mask, cache).positions(len(tokens))
         module = self.parts["embed"].bind(params["embed"])
         return module(tokens, positions, _rngs(key, 0)).astype(self.dtype)
 
@@ -152,10 +152,9 @@ class _Decoder:
         first: int = 0,
     ) -> tuple[Float[Array, "B T d"], Cache | None]:
         family, rows = self.family, params["layers"]
-        place = places.find(h.shape[:2], mask, cache)
-        if positions is None:
-            positions = place.positions(len(h))
-        by = family.angles(positions) if family.angles else None
+        place = places.find(h, mask, cache)
+        where = place.positions(len(h)) if positions is None else positions
+        by = family.angles(where) if family.angles else None
         unmasked = mask is None and cache is None
 
         def body(carry: Any, row: Any) -> tuple[Any, None]:

@@ -1,5 +1,6 @@
-"""Reads a config.json of transformers strictly: what is not known to leave the numbers alone is
-honoured or refused, never ignored.
+"""Reads a config.json of transformers strictly.
+
+What is not known to leave the network's numbers alone is honoured or refused, never ignored.
 """
 
 from typing import Any
@@ -9,9 +10,24 @@ from jfl.config import SchemaT
 from jfl.errors import UsageError
 from jfl.files.strict_json import dumps
 
-_SILENT = frozenset(
-    ["_name_or_path", "architectures", "auto_map", "model_type", "transformers_version", "transformers.js_config", "torch_dtype", "dtype", "use_cache", "torchscript", "gradient_checkpointing", "return_dict", "return_dict_in_generate", "output_attentions", "output_hidden_states", "output_past", "output_scores", "use_return_dict", "is_llama_config", "pretraining_tp", "chunk_size_feed_forward", "attn_implementation", "_attn_implementation", "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "cls_token_id", "unk_token_id", "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id", "tokenizer_class", "prefix", "id2label", "label2id", "num_labels", "_num_labels", "problem_type", "finetuning_task", "task_specific_params", "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout", "predict_special_tokens", "do_sample", "max_length", "max_new_tokens", "min_length", "temperature", "top_k", "top_p", "typical_p", "num_beams", "num_beam_groups", "num_return_sequences", "early_stopping", "length_penalty", "repetition_penalty", "diversity_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens"]
-)
+_SILENT = {
+    "_name_or_path", "architectures", "auto_map", "model_type", "transformers_version",
+    "transformers.js_config", "torch_dtype", "dtype", "use_cache", "torchscript",
+    "gradient_checkpointing", "return_dict", "return_dict_in_generate", "output_attentions",
+    "output_hidden_states", "output_past", "output_scores", "use_return_dict",
+    "is_llama_config", "pretraining_tp", "chunk_size_feed_forward", "attn_implementation",
+    "_attn_implementation", "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id",
+    "cls_token_id", "unk_token_id", "decoder_start_token_id", "forced_bos_token_id",
+    "forced_eos_token_id", "tokenizer_class", "prefix", "id2label", "label2id", "num_labels",
+    "_num_labels", "problem_type", "finetuning_task", "task_specific_params", "summary_type",
+    "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout",
+    "predict_special_tokens", "do_sample", "max_length", "max_new_tokens", "min_length",
+    "temperature", "top_k", "top_p", "typical_p", "num_beams", "num_beam_groups",
+    "num_return_sequences", "early_stopping", "length_penalty", "repetition_penalty",
+    "diversity_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
+    "bad_words_ids", "remove_invalid_values", "exponential_decay_length_penalty",
+    "suppress_tokens", "begin_suppress_tokens",
+}  # fmt: skip
 """Keys that say nothing of the network's numbers: ids and generation, labels, bookkeeping."""
 _OFF = ("is_decoder", "is_encoder_decoder", "tie_encoder_decoder", "use_bfloat16", "tf_legacy_loss",
         "cross_attention_hidden_size", "pruned_heads", "rope_interleaved")  # fmt: skip

@@ -137,13 +137,11 @@ class Attention(nnx.Module):
 
     def __init__(self, config: Config, make: Maker):
         width, size, bias = config.width, config.size, config.attention_bias
-        outputs = {"q": config.heads, "k": config.kv_heads, "v": config.kv_heads}
-        for name, heads in outputs.items():
-            path = f"layers.attention.{name}"
-            setattr(self, name, make.dense(path, width, heads * size, bias=bias != "none"))
-        self.out = make.dense(
-            "layers.attention.out", config.heads * size, width, bias=bias == "all"
-        )
+        path, before = "layers.attention", bias != "none"
+        self.q = make.dense(f"{path}.q", width, config.heads * size, bias=before)
+        self.k = make.dense(f"{path}.k", width, config.kv_heads * size, bias=before)
+        self.v = make.dense(f"{path}.v", width, config.kv_heads * size, bias=before)
+        self.out = make.dense(f"{path}.out", config.heads * size, width, bias=bias == "all")
         self.q_norm = RMSNorm(size, config.norm_epsilon) if config.qk_norm else None
         self.k_norm = RMSNorm(size, config.norm_epsilon) if config.qk_norm else None
         self.size = size

@@ -1,4 +1,4 @@
-"""The settings of models/language/llama.py as the config.json of transformers: llama, qwen2, qwen3."""
+"""The settings of models/language/llama.py, as transformers has them in a config.json."""
 
 from typing import Any
 

@@ -48,19 +48,19 @@ def empty(
     }
 
 
-def find(shape: tuple[int, int], mask: Bool[Array, "B T"] | None, cache: Cache | None) -> Places:
-    """Returns the places of `shape` [B, T] more tokens; `mask` is False for padding.
+def find(tokens: Array, mask: Bool[Array, "B T"] | None, cache: Cache | None) -> Places:
+    """Returns the places of more tokens [B, T, ...]; `mask` is False for padding.
 
     That a cache has room for them is the caller's business: what does not fit is not kept.
 
     Raises:
         UsageError: they are more than the cache could ever hold.
     """
-    batch, length = shape
+    batch, length = tokens.shape[:2]
     if cache is None and mask is None:
         row = jnp.arange(length)[None]
         return Places(row, row, None, None)
-    mask = jnp.ones(shape, bool) if mask is None else mask
+    mask = jnp.ones((batch, length), bool) if mask is None else mask
     count = jnp.cumsum(mask, axis=1, dtype=jnp.int32) - 1
     if cache is None:
         return Places(jnp.maximum(count, 0), jnp.where(mask, count, _NOWHERE), None, None)
