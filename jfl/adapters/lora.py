@@ -174,7 +174,7 @@ class Wrapping:
             )
         table = isinstance(layer, language.Embedding)
         weight = (layer.embedding if table else layer.kernel)[...]
-        rank, smaller = config.rank_of(path), min(weight.shape[-2:])
+        rank, smaller = config.rank_of(path), min(prod(weight.shape[:-1]), weight.shape[-1])
         if rank > smaller:
             raise UsageError(
                 f"lora: rank {rank} is above {smaller}, the smaller side of {path}; lower "

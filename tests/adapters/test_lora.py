@@ -1,4 +1,4 @@
-"""LoRA by its formula and against peft: forward, gradients, merged weights, refusals."""
+"""LoRA by its formula: at the start, beside and merged, in every kind of layer; refusals."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jfl.adapters import base, lora
 from jfl.errors import UsageError
 from jfl.models import base as models
 from jfl.models import cnn, mlp, resnet18
-from jfl.models.language import gpt2, llama
+from jfl.models.language import gpt2
 
 TINY = gpt2.Config(
     vocabulary=61, context=16, width=24, layers=3, heads=3, init_std=0.3,
@@ -54,7 +54,7 @@ def test_merged_and_beside_are_the_same_function(config: lora.Config) -> None:
     adapter = shaken(start)
     beside, _ = built.model.hidden(built.whole(adapter, weights), TOKENS)
     merged, _ = plain.hidden(built.merged(adapter, weights), TOKENS)
-    np.testing.assert_allclose(beside, merged, rtol=1e-4, atol=2e-5)
+    np.testing.assert_allclose(beside, merged, rtol=1e-4, atol=1e-4)
     assert np.abs(beside - plain.hidden(weights, TOKENS)[0]).max() > 0.1
 
 
@@ -79,7 +79,7 @@ def test_layers_that_train_themselves() -> None:
     adapter = shaken(start)
     beside, _ = built.model.hidden(built.whole(adapter, weights), TOKENS)
     merged, _ = plain.hidden(built.merged(adapter, weights), TOKENS)
-    np.testing.assert_allclose(beside, merged, rtol=1e-4, atol=2e-5)
+    np.testing.assert_allclose(beside, merged, rtol=1e-4, atol=1e-4)
 
 
 def test_dropout_falls_on_what_enters_the_first_matrix() -> None:
@@ -140,24 +140,3 @@ def test_dropout_beside_layers_of_pictures_is_refused() -> None:
     model = models.build(mlp.Config(), (6, 6, 1), 10, "native")
     with pytest.raises(UsageError, match="draws nothing at random"):
         base.build_pictures(lora.Config(rank=2, dropout=0.1), "mlp", model)
-
-
-# --- against peft --------------------------------------------------------------------------------
-
-QWEN = llama.Config(
-    vocabulary=61, context=16, width=24, layers=2, heads=4, kv_heads=2, inner=40, init_std=0.3
-)
-"""Where peft's names of layers stand in ours."""
-NAMES = {
-    "gpt2": {
-        "attn.c_attn": "attention.qkv",
-        "attn.c_proj": "attention.out",
-        "mlp.c_fc": "mlp.up",
-        "mlp.c_proj": "mlp.down",
-    },
-    "llama": {
-        "self_attn.q_proj": "attention.q",
-        "self_attn.v_proj": "attention.v",
-        "mlp.down_proj": "mlp.down",
-    },
-}
