@@ -84,9 +84,9 @@ def part(tree: Any, wanted: Collection[str]) -> Any:
 
 
 def merge(tree: Any, over: Any) -> Any:
-    """Returns nested dicts with the leaves of `over` in place of their own."""
+    """Returns nested dicts with the leaves of `over` beside, or in place of, their own."""
     return tree | {
-        name: merge(tree[name], child) if isinstance(child, dict) else child
+        name: merge(tree.get(name, {}), child) if isinstance(child, dict) else child
         for name, child in over.items()
     }
 

@@ -52,6 +52,8 @@ class Model:
     """`head(params, frozen, z) -> logits`, from `params[HEAD]`."""
     input_shape: tuple[int, ...]
     num_classes: int
+    network: Callable[[nnx.Rngs], Any]
+    """Makes the module itself, for what is put beside its layers."""
 
 
 def build(
@@ -90,4 +92,4 @@ def functional(
     ) -> Float[Array, "B C"]:
         return head(params, frozen, features(params, frozen, x, key=key))
 
-    return Model(init, apply, features, head, input_shape, num_classes)
+    return Model(init, apply, features, head, input_shape, num_classes, network)

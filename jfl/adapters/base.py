@@ -1,0 +1,166 @@
+"""A network with an adapter: what trains, what stays, and both put together.
+
+The weights that stay are one copy without a client axis, an argument of every function; what trains
+is a small tree of its own. Both are nested dicts in the places of the network's own layers.
+"""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jfl import tree
+from jfl.adapters import lora
+from jfl.adapters.lora import Config, Wrapping, fits
+from jfl.models import base as pictures
+from jfl.models.base import Model
+from jfl.models.language import base as languages
+from jfl.models.language.base import Computation, LanguageModel
+from jfl.types import Params, PRNGKey
+
+LORA = "lora"
+"""The key under which a layer's matrices `a` and `b` stand beside its own weights."""
+_WEIGHTS = ("kernel", "embedding")
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A network of language with an adapter; the functions of `model` take what `whole` returns."""
+
+    config: Config
+    model: LanguageModel
+    paths: tuple[str, ...]
+    """The layers beside which something stands."""
+
+    def init(self, key: PRNGKey, base: Params) -> Params:
+        """Returns what trains, as it starts; the network then computes what it did without."""
+        shapes = jax.eval_shape(self.model.init, jax.random.key(0))
+        return drawn(self.config, shapes, key, base)
+
+    def whole(self, adapter: Params, base: Params) -> Params:
+        """Returns the tree that the model takes; nothing is copied."""
+        return tree.merge(base, adapter)
+
+    def merged(self, adapter: Params, base: Params) -> Params:
+        """Returns weights of the network without an adapter that compute the same."""
+        return merged(self.config, adapter, base)
+
+
+def build(
+    config: Config, network: languages.Config, computation: Computation | None = None
+) -> Adapted:
+    """Puts an adapter on a network of language.
+
+    Raises:
+        UsageError: a pattern fits no layer, or a rank is above one of a layer's sides.
+    """
+    wrap = Wrapping(config)
+    model = languages.build(network, computation, wrap)
+    wrap.require_fit(network.name)
+    return Adapted(config, model, tuple(dict.fromkeys(wrap.paths)))
+
+
+def build_pictures(config: Config, name: str, model: Model) -> Model:
+    """Puts an adapter on a network of pictures.
+
+    Returns:
+        A model whose `params` are the adapter and whose `frozen` are the weights that stay; its
+        `init(key)` draws both.
+
+    Raises:
+        UsageError: as `build`, or dropout is asked for.
+    """
+    wrap = Wrapping(config)
+    whole = pictures.functional(
+        lambda rngs: _wrapped(model.network(rngs), "", wrap), model.input_shape, model.num_classes
+    )
+    wrap.require_fit(name)
+    shapes, _ = jax.eval_shape(whole.init, jax.random.key(0))
+
+    def init(key: PRNGKey) -> tuple[Params, Params]:
+        base, frozen = model.init(key)
+        adapter = drawn(config, shapes, jax.random.fold_in(key, zlib.crc32(b"lora")), base)
+        return adapter, {"base": base, "frozen": frozen}
+
+    def put(function: Callable[..., Any]) -> Callable[..., Any]:
+        def called(params: Params, frozen: Params, x: Any, **rest: Any) -> Any:
+            return function(tree.merge(frozen["base"], params), frozen["frozen"], x, **rest)
+
+        return called
+
+    return Model(
+        init,
+        put(whole.apply),
+        put(whole.features),
+        put(whole.head),
+        model.input_shape,
+        model.num_classes,
+        whole.network,
+    )
+
+
+def _wrapped(module: nnx.Module, prefix: str, wrap: Wrapping) -> nnx.Module:
+    for name, child in list(vars(module).items()):
+        if isinstance(child, nnx.Module):
+            path = f"{prefix}{name}"
+            setattr(module, name, _wrapped(wrap(path, child), f"{path}.", wrap))
+    return module
+
+
+def drawn(config: Config, shapes: Params, key: PRNGKey, base: Params) -> Params:
+    """Returns an adapter as it starts, of all weights' shapes: matrices, and layers that train."""
+    found: Params = {}
+    for path, layer in _layers(shapes):
+        own: Params = {}
+        if any(fits(path, pattern) for pattern in config.trains):
+            own |= {name: leaf for name, leaf in _at(base, path).items() if name != LORA}
+        if LORA in layer:
+            keyed = jax.random.fold_in(key, zlib.crc32(path.encode()))
+            own[LORA] = lora.draw(layer[LORA], keyed, table="embedding" in layer)
+        if own:
+            found = tree.merge(found, _nested(path, own))
+    return found
+
+
+def merged(config: Config, adapter: Params, base: Params) -> Params:
+    """Returns the weights W + s a b, and those that trained, in place of the base's own."""
+    found = base
+    for path, own in _layers(adapter):
+        layer = _at(base, path) | {name: leaf for name, leaf in own.items() if name != LORA}
+        if LORA in own:
+            (name,) = (name for name in _WEIGHTS if name in layer)
+            a, b = own[LORA]["a"], own[LORA]["b"]
+            product = jnp.matmul(a, b, precision=tree.HIGHEST)
+            layer |= {name: layer[name] + config.scale_of(path) * product}
+        found = tree.merge(found, _nested(path, layer))
+    return found
+
+
+def _layers(params: Params, prefix: str = "") -> list[tuple[str, Params]]:
+    """Returns the dicts that hold weights or matrices themselves, by dotted path."""
+    found = []
+    for name, child in params.items():
+        if not isinstance(child, dict):
+            continue
+        path = f"{prefix}{name}"
+        if LORA in child or any(not isinstance(leaf, dict) for leaf in child.values()):
+            found.append((path, child))
+        else:
+            found += _layers(child, f"{path}.")
+    return found
+
+
+def _at(params: Params, path: str) -> Params:
+    for name in path.split("."):
+        params = params[name]
+    return params
+
+
+def _nested(path: str, leaf: Params) -> Params:
+    for name in reversed(path.split(".")):
+        leaf = {name: leaf}
+    return leaf

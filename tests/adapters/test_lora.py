@@ -1,0 +1,142 @@
+"""LoRA by its formula: at the start, beside and merged, in every kind of layer; refusals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jfl import tree
+from jfl.adapters import base, lora
+from jfl.errors import UsageError
+from jfl.models import base as models
+from jfl.models import cnn, mlp, resnet18
+from jfl.models.language import gpt2
+
+TINY = gpt2.Config(
+    vocabulary=61, context=16, width=24, layers=3, heads=3, init_std=0.3,
+    attention_dropout=0, embedding_dropout=0, residual_dropout=0,
+)  # fmt: skip
+TOKENS = jnp.array([[3, 9, 27, 60, 1, 0, 5, 11], [2, 2, 40, 33, 7, 58, 19, 30]])
+
+
+def shaken(params: dict, seed: int = 0) -> dict:
+    """Gives zeros other values."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda p: p + 0.3 * rng.normal(size=p.shape).astype(p.dtype), params)
+
+
+def adapted(config: lora.Config, network=TINY):
+    built = base.build(config, network)
+    plain = base.languages.build(network)
+    weights = plain.init(jax.random.key(1))
+    return built, plain, weights, built.init(jax.random.key(2), weights)
+
+
+def test_at_the_start_nothing_has_changed() -> None:
+    built, plain, weights, start = adapted(lora.Config(rank=2))
+    ours, _ = built.model.hidden(built.whole(start, weights), TOKENS)
+    np.testing.assert_array_equal(ours, plain.hidden(weights, TOKENS)[0])
+    assert tree.size(start) < tree.size(weights)
+
+
+SETTINGS = [
+    lora.Config(rank=4, alpha=8, targets=("attention.qkv",)),
+    lora.Config(rank=4, rslora=True, targets=("layers.*", "embed.tokens")),
+    lora.Config(
+        rank=2, alpha=3, ranks={"mlp.up": 5}, alphas={"attention.*": 7}, targets=("layers.*",)
+    ),
+]
+
+
+@pytest.mark.parametrize("config", SETTINGS)
+def test_merged_and_beside_are_the_same_function(config: lora.Config) -> None:
+    built, plain, weights, start = adapted(config)
+    adapter = shaken(start)
+    beside, _ = built.model.hidden(built.whole(adapter, weights), TOKENS)
+    merged, _ = plain.hidden(built.merged(adapter, weights), TOKENS)
+    np.testing.assert_allclose(beside, merged, rtol=1e-4, atol=1e-4)
+    assert np.abs(beside - plain.hidden(weights, TOKENS)[0]).max() > 0.1
+
+
+def test_the_formula_of_one_layer() -> None:
+    config = lora.Config(rank=2, alpha=6, rslora=True, targets=("mlp.up",))
+    built, _, weights, start = adapted(config)
+    adapter = shaken(start)
+    own = adapter["layers"]["mlp"]["up"]["lora"]
+    merged = built.merged(adapter, weights)["layers"]["mlp"]["up"]["kernel"]
+    for layer in range(TINY.layers):
+        product = np.asarray(own["a"][layer], np.float64) @ np.asarray(own["b"][layer], np.float64)
+        expected = weights["layers"]["mlp"]["up"]["kernel"][layer] + 6 / np.sqrt(2) * product
+        np.testing.assert_allclose(merged[layer], expected, rtol=1e-5, atol=1e-5)
+    assert built.paths == ("layers.mlp.up",)
+
+
+def test_layers_that_train_themselves() -> None:
+    config = lora.Config(rank=2, targets=("attention.qkv",), trains=("mlp.down",))
+    built, plain, weights, start = adapted(config)
+    own = start["layers"]["mlp"]["down"]
+    np.testing.assert_array_equal(own["kernel"], weights["layers"]["mlp"]["down"]["kernel"])
+    adapter = shaken(start)
+    beside, _ = built.model.hidden(built.whole(adapter, weights), TOKENS)
+    merged, _ = plain.hidden(built.merged(adapter, weights), TOKENS)
+    np.testing.assert_allclose(beside, merged, rtol=1e-4, atol=1e-4)
+
+
+def test_dropout_falls_on_what_enters_the_first_matrix() -> None:
+    built, _, weights, start = adapted(lora.Config(rank=2, dropout=0.5, targets=("mlp.up",)))
+    whole = built.whole(shaken(start), weights)
+    quiet, _ = built.model.hidden(whole, TOKENS)
+    one, _ = built.model.hidden(whole, TOKENS, key=jax.random.key(0))
+    same, _ = built.model.hidden(whole, TOKENS, key=jax.random.key(0))
+    other, _ = built.model.hidden(whole, TOKENS, key=jax.random.key(1))
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 1e-3
+    assert np.abs(one - quiet).max() > 1e-3
+
+
+PICTURES = {
+    "mlp": (mlp.Config(hidden=(12,)), (6, 6, 1), 2),
+    "cnn": (cnn.Config(), (16, 16, 1), 4),
+    "resnet18": (resnet18.Config(norm="none"), (16, 16, 3), 3),
+}
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn", pytest.param("resnet18", marks=pytest.mark.slow)])
+def test_networks_of_pictures(name: str) -> None:
+    config, shape, rank = PICTURES[name]
+    plain = models.build(config, shape, 10, "native")
+    settings = lora.Config(rank=rank, trains=("head",))
+    model = base.build_pictures(settings, name, plain)
+    start, frozen = model.init(jax.random.key(0))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, *shape)), jnp.float32)
+    first = plain.apply(frozen["base"], frozen["frozen"], x)
+    np.testing.assert_allclose(model.apply(start, frozen, x), first, rtol=1e-5, atol=1e-5)
+
+    adapter = jax.tree.map(lambda p: p + 0.05, start)
+    merged = base.merged(settings, adapter, frozen["base"])
+    expected = plain.apply(merged, frozen["frozen"], x)
+    np.testing.assert_allclose(model.apply(adapter, frozen, x), expected, rtol=1e-4, atol=1e-4)
+    z = model.features(adapter, frozen, x)
+    np.testing.assert_allclose(model.head(adapter, frozen, z), expected, rtol=1e-4, atol=1e-4)
+    assert np.abs(np.asarray(expected - first)).max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"targets": ("query",)}, "lora.targets: query fits no layer of gpt2, which has embed"),
+        ({"ranks": {"mlp.gate": 3}}, "lora.ranks: mlp.gate fits no layer of gpt2"),
+        ({"trains": ("head",)}, "lora.trains: head fits no layer of gpt2"),
+        ({"rank": 25}, "rank 25 is above 24, the smaller side of embed.tokens"),
+        ({"ranks": {"mlp.up": 99}, "rank": 2}, "rank 99 is above 24, the smaller side of layers."),
+    ],
+)
+def test_what_is_refused(settings: dict, said: str) -> None:
+    with pytest.raises(UsageError, match=said.replace(".", r"\.")):
+        base.build(lora.Config(**settings), TINY)
+
+
+def test_dropout_beside_layers_of_pictures_is_refused() -> None:
+    model = models.build(mlp.Config(), (6, 6, 1), 10, "native")
+    with pytest.raises(UsageError, match="draws nothing at random"):
+        base.build_pictures(lora.Config(rank=2, dropout=0.1), "mlp", model)
