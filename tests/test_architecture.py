@@ -17,7 +17,7 @@ SOURCES = sorted([*ROOT.glob("jfl/**/*.py"), *ROOT.glob("interop/**/*.py")])
 
 # library -> where it may be imported
 HOMES = {
-    "flax": ("jfl/models/", "jfl/federated/heads/methods/"),
+    "flax": ("jfl/models/", "jfl/adapters/", "jfl/federated/heads/methods/"),
     "optax": ("jfl/optimize/",),
     "orbax": ("jfl/runs/checkpoint.py",),
     "tensorstore": ("jfl/runs/checkpoint.py", "interop/formats/orbax.py"),

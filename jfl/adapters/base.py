@@ -122,7 +122,7 @@ def drawn(config: Config, shapes: Params, key: PRNGKey, base: Params) -> Params:
             keyed = jax.random.fold_in(key, zlib.crc32(path.encode()))
             own[LORA] = lora.draw(layer[LORA], keyed, table="embedding" in layer)
         if own:
-            found = tree.merge(found, _nested(path, own))
+            found = tree.merge(found, tree.nested({path: own}))
     return found
 
 
@@ -136,7 +136,7 @@ def merged(config: Config, adapter: Params, base: Params) -> Params:
             a, b = own[LORA]["a"], own[LORA]["b"]
             product = jnp.matmul(a, b, precision=tree.HIGHEST)
             layer |= {name: layer[name] + config.scale_of(path) * product}
-        found = tree.merge(found, _nested(path, layer))
+        found = tree.merge(found, tree.nested({path: layer}))
     return found
 
 
@@ -158,9 +158,3 @@ def _at(params: Params, path: str) -> Params:
     for name in path.split("."):
         params = params[name]
     return params
-
-
-def _nested(path: str, leaf: Params) -> Params:
-    for name in reversed(path.split(".")):
-        leaf = {name: leaf}
-    return leaf
