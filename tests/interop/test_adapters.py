@@ -17,7 +17,6 @@ torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.torch
 TOKENS = torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])
-FULL = {"gpt2": "transformer.h.{}.", "qwen3": "model.layers.{}."}
 PATHS = {
     "attn.c_attn": "layers.attention.qkv", "attn.c_proj": "layers.attention.out",
     "mlp.c_fc": "layers.mlp.up", "mlp.c_proj": "layers.mlp.down", "lm_head": "head",
@@ -34,7 +33,8 @@ CASES = {
         "target_modules": ["c_attn", "c_proj"], "use_rslora": True,
         "rank_pattern": {"attn.c_proj": 3, r"h\.[02]\.mlp\.c_proj": 1},
         "alpha_pattern": {"h.1.attn.c_attn": 64, "mlp.c_proj": 3}}),
-    "regular expression": ("qwen3", {"target_modules": r".*\.[02]\.self_attn\.[qo]_proj"}),
+    "regular expression": ("llama", {  # of kernels that are square, and a beginning that is none
+        "target_modules": r"model\.lay|.*\.[02]\.self_attn\.[qo]_proj"}),
     "some layers": ("qwen3", {
         "target_modules": ["q_proj", "down_proj"], "layers_to_transform": [0, 2],
         "layers_pattern": "layers", "exclude_modules": ["layers.2.mlp.down_proj"]}),
