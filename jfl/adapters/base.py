@@ -80,6 +80,8 @@ def build_pictures(config: Config, name: str, model: Model) -> Model:
     )
     wrap.require_fit(name)
     shapes, _ = jax.eval_shape(whole.init, jax.random.key(0))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    trained = tree.paths(jax.eval_shape(lambda key: drawn(config, shapes, key, shapes), key))
 
     def init(key: PRNGKey) -> tuple[Params, Params]:
         base, frozen = model.init(key)
@@ -100,6 +102,7 @@ def build_pictures(config: Config, name: str, model: Model) -> Model:
         model.input_shape,
         model.num_classes,
         whole.network,
+        tuple(path for path in whole.order if path in trained),
     )
 
 

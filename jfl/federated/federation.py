@@ -71,7 +71,7 @@ class Federation:
     def initial(self) -> State:
         """The state before the first round: every client starts from the same model."""
         params, _ = jax.jit(self.model.init)(stream(self.experiment.seed, "init"))
-        return self.algorithm.init(params, self.experiment.clients)
+        return self.algorithm.init(self.model.in_order(params), self.experiment.clients)
 
     @cached_property
     def model_bytes(self) -> int:
@@ -178,6 +178,7 @@ def prepare(
         _check(partition, len(dataset.y), experiment.clients)
     notes += partition.notes
     algorithm = algorithm_of(experiment)
+    _check_steps(experiment, algorithm)
     notes += _unvalidated(experiment, partition, algorithm)
     plan = plan or _choose_plan(experiment, dataset, partition, algorithm)
     mesh = meshes.make(plan.devices)
@@ -203,6 +204,16 @@ def _check(partition: Partition, num_samples: int, num_clients: int) -> None:
         wrong = f"has {len(partition.train)} clients, not {num_clients}"
     if wrong:
         raise DataError(f"the partition of the run {wrong}; put back its partition.json and data")
+
+
+def _check_steps(experiment: Experiment, algorithm: Algorithm) -> None:
+    """Refuses optimizers an algorithm cannot reckon with."""
+    train = experiment.train
+    if algorithm.plain_steps and (train.optimizer != "sgd" or train.momentum):
+        raise UsageError(
+            f"algorithm.name={experiment.algorithm.name} reckons gradients back from plain steps: "
+            "set train.optimizer=sgd and train.momentum=0"
+        )
 
 
 def _unvalidated(experiment: Experiment, partition: Partition, algorithm: Algorithm) -> list[str]:
@@ -285,7 +296,9 @@ def _choose_plan(
     loop, lowering = plans.loop_and_lowering(experiment.plan, backend)
     model = _model(experiment, dataset, lowering)
     params, _ = jax.eval_shape(model.init, jax.random.key(0))
-    state = jax.eval_shape(lambda weights: algorithm.init(weights, experiment.clients), params)
+    state = jax.eval_shape(
+        lambda weights: algorithm.init(model.in_order(weights), experiment.clients), params
+    )
     client_bytes = None
     if loop == "vmap":  # one after another, clients take what one client takes
         client_bytes = _client_bytes(experiment, dataset, partition, model)

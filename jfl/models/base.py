@@ -1,13 +1,13 @@
 """What every network is to the rest of jfl: plain functions on nested dicts of arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jfl import plugins
+from jfl import plugins, tree
 from jfl.config import Section
 from jfl.models.layers import Init, Lowering
 from jfl.types import Params, PRNGKey
@@ -54,6 +54,13 @@ class Model:
     num_classes: int
     network: Callable[[nnx.Rngs], Any]
     """Makes the module itself, for what is put beside its layers."""
+    order: tuple[str, ...]
+    """Dotted paths of all weights, as the network defines them: PyTorch's order."""
+
+    def in_order(self, params: Params) -> Params:
+        """Returns weights as dicts in that order; JAX sorts the keys of what it returns."""
+        flat = tree.paths(params)
+        return tree.nested({path: flat[path] for path in self.order})
 
 
 def build(
@@ -72,7 +79,14 @@ def functional(
     network: Callable[[nnx.Rngs], Any], input_shape: tuple[int, ...], num_classes: int
 ) -> Model:
     """Turns an nnx module into a Model. Only split, merge and to_pure_dict are used of nnx."""
-    graphdef, *_ = nnx.split(nnx.eval_shape(lambda: network(nnx.Rngs(0))), nnx.Param, ...)
+    order: list[str] = []
+
+    def traced() -> Any:
+        module = network(nnx.Rngs(0))
+        order.extend(_defined(module))
+        return module
+
+    graphdef, *_ = nnx.split(nnx.eval_shape(traced), nnx.Param, ...)
 
     def init(key: PRNGKey) -> tuple[Params, Params]:
         _, params, frozen = nnx.split(network(nnx.Rngs(key)), nnx.Param, ...)
@@ -92,4 +106,15 @@ def functional(
     ) -> Float[Array, "B C"]:
         return head(params, frozen, features(params, frozen, x, key=key))
 
-    return Model(init, apply, features, head, input_shape, num_classes, network)
+    return Model(
+        init, apply, features, head, input_shape, num_classes, network, tuple(dict.fromkeys(order))
+    )
+
+
+def _defined(module: nnx.Module, prefix: str = "") -> Iterator[str]:
+    """Returns the paths of a module's weights in the order of its attributes."""
+    for name, child in vars(module).items():
+        if isinstance(child, nnx.Param):
+            yield f"{prefix}{name}"
+        elif isinstance(child, nnx.Module):
+            yield from _defined(child, f"{prefix}{name}.")

@@ -19,7 +19,7 @@ from pydantic import Field
 from jfl import tree
 from jfl.config import Switch
 from jfl.federated.algorithms import averaging, base
-from jfl.federated.algorithms.base import Algorithm, Needs, RoundData, State
+from jfl.federated.algorithms.base import Algorithm, RoundData, State
 from jfl.federated.clients.base import Client, descend
 from jfl.federated.clients.data import Samples
 from jfl.optimize import optimizer
@@ -70,9 +70,6 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
         # PFLlib's own models are the mixtures
         own |= {"personal": stacked} if paper else {}
         return State({"params": params} | averaging.remembered(config, params), own)
-
-    def needs(shared: dict[str, Any], key: PRNGKey) -> Needs:  # noqa: ARG001
-        return Needs(base.cohort(key, num_clients, cohort_size))
 
     def run_round(
         client: Client,
@@ -126,6 +123,7 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
         common = tree.select(accepted, last.common, center)
         return common, tree.select(accepted, trained, own), metrics
 
+    needs = base.anyone(num_clients, cohort_size)
     return Algorithm(init, needs, run_round, personal=("params",), common=True, trains_at_once=2)
 
 

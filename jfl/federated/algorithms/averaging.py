@@ -1,6 +1,7 @@
 """What methods share whose server averages models: its step, own heads, fine-tuning."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -8,8 +9,8 @@ from jaxtyping import Array, Int
 
 from jfl import tree
 from jfl.federated.algorithms import base
-from jfl.federated.algorithms.base import Algorithm, Needs, RoundData, State
-from jfl.federated.clients.base import Client
+from jfl.federated.algorithms.base import Algorithm, RoundData, State
+from jfl.federated.clients.base import Bend, Client
 from jfl.federated.clients.data import Samples
 from jfl.models.base import HEAD
 from jfl.optimize import server as servers
@@ -81,9 +82,6 @@ def with_own_heads(config: Config, num_clients: int, cohort_size: int, fit: Fit)
             {"params": tree.stack(params, num_clients)},
         )
 
-    def needs(shared: dict[str, Any], key: PRNGKey) -> Needs:  # noqa: ARG001
-        return Needs(base.cohort(key, num_clients, cohort_size))
-
     def run_round(
         client: Client,
         shared: dict[str, Any],
@@ -110,38 +108,37 @@ def with_own_heads(config: Config, num_clients: int, cohort_size: int, fit: Fit)
         newest = tree.stack(shared["backbone"], len(data.ids))
         return {"params": newest | {HEAD: own["params"][HEAD]}}
 
+    needs = base.anyone(num_clients, cohort_size)
     return Algorithm(
         init, needs, run_round, personalise=personalise, personal=("params",), sent=backbone
     )
 
 
-def fine_tuned(
+def whole(params: Params) -> Params:
+    """Returns all of a model."""
+    return params
+
+
+def one_model(
     config: Config,
     num_clients: int,
     cohort_size: int,
-    epochs: int,
-    trains: Callable[[Params], Params],
+    *,
+    trains: Callable[[Params], Params] = whole,
+    bend: Callable[[Params], Bend] | None = None,
 ) -> Algorithm:
-    """Returns a method whose clients average a part of one model, and fine-tune all of it.
-
-    `own["params"]` are the fine-tuned models.
+    """Returns a method whose clients all start from one model, of which they average a part.
 
     Args:
         config: of the server.
         num_clients: N.
         cohort_size: K.
-        epochs: passes over a client's samples to fine-tune.
         trains: the part of the model, by top-level key, that is trained and averaged.
+        bend: of the part a round starts from, what changes gradients; see `Client.fit`.
     """
 
-    def init(params: Params, num_clients: int) -> State:
-        return State(
-            {"params": params} | remembered(config, trains(params)),
-            {"params": tree.stack(params, num_clients)},
-        )
-
-    def needs(shared: dict[str, Any], key: PRNGKey) -> Needs:  # noqa: ARG001
-        return Needs(base.cohort(key, num_clients, cohort_size))
+    def init(params: Params, num_clients: int) -> State:  # noqa: ARG001
+        return State({"params": params} | remembered(config, trains(params)), own={})
 
     def run_round(
         client: Client,
@@ -151,20 +148,42 @@ def fine_tuned(
         data: RoundData,
         key: PRNGKey,
     ) -> tuple[dict[str, Any], dict[str, Any], Metrics]:
-        whole = shared["params"]
+        model = shared["params"]
         rows = data.trained_on, base.keys(key, data.ids)
-        trained, metrics = client.each(_fit_part, rows, whole, data.samples, data.learning_rate)
-        rejected, before = metrics["rejected"], trains(whole)
+        trained, metrics = client.each(_fit, rows, model, data.samples, data.learning_rate)
+        before, rejected = trains(model), metrics["rejected"]
         after, memory = aggregate(config, shared, before, trained, data, rejected)
-        return {"params": whole | after} | memory, own, metrics
+        return {"params": model | after} | memory, own, metrics
 
-    def _fit_part(
-        client: Client, row: Any, whole: Params, samples: Samples, rate: Array
+    def _fit(
+        client: Client, row: Any, model: Params, samples: Samples, rate: Array
     ) -> tuple[Params, Metrics]:
         rows, key = row
-        part = trains(whole)
-        fixed = {name: leaf for name, leaf in whole.items() if name not in part}
-        return client.fit(part, samples, rows, key, rate, fixed=fixed)
+        part = trains(model)
+        fixed = {name: leaf for name, leaf in model.items() if name not in part}
+        bent = bend(part) if bend else None
+        return client.fit(part, samples, rows, key, rate, fixed=fixed, bend=bent)
+
+    return Algorithm(init, base.anyone(num_clients, cohort_size), run_round, sent=trains)
+
+
+def fine_tuned(
+    config: Config,
+    num_clients: int,
+    cohort_size: int,
+    epochs: int,
+    *,
+    trains: Callable[[Params], Params] = whole,
+) -> Algorithm:
+    """Returns `one_model`, of which clients fine-tune all for some epochs on their samples.
+
+    `own["params"]` are the fine-tuned models.
+    """
+    common = one_model(config, num_clients, cohort_size, trains=trains)
+
+    def init(params: Params, num_clients: int) -> State:
+        own = {"params": tree.stack(params, num_clients)}
+        return common.init(params, num_clients)._replace(own=own)
 
     def personalise(
         client: Client,
@@ -175,20 +194,10 @@ def fine_tuned(
     ) -> dict[str, Any]:
         rows = data.train_rows, base.keys(key, data.ids)
         arguments = shared["params"], data.samples, data.learning_rate
-        return {"params": client.each(_fit_whole, rows, *arguments)}
+        return {"params": client.each(_tune, rows, *arguments)}
 
-    def _fit_whole(
-        client: Client, row: Any, params: Params, samples: Samples, rate: Array
-    ) -> Params:
+    def _tune(client: Client, row: Any, params: Params, samples: Samples, rate: Array) -> Params:
         rows, key = row
         return client.fit(params, samples, rows, key, rate, epochs=epochs)[0]
 
-    return Algorithm(
-        init,
-        needs,
-        run_round,
-        personalise=personalise,
-        personal=("params",),
-        common=True,
-        sent=trains,
-    )
+    return replace(common, init=init, personalise=personalise, personal=("params",), common=True)

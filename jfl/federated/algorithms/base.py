@@ -16,7 +16,7 @@ from pydantic import model_validator
 
 from jfl import tree
 from jfl.config import Section
-from jfl.federated.clients.base import Client
+from jfl.federated.clients.base import Bend, Client
 from jfl.federated.clients.data import Rows, Samples
 from jfl.types import AnyArray, Metrics, Params, PRNGKey
 
@@ -91,7 +91,7 @@ class Algorithm:
     """See the module.
 
     Attributes:
-        init: (initial model, N) -> State.
+        init: (initial model, N) -> State. The model's dicts stand in the order of its layers.
         needs: (shared, key) -> Needs.
         round: (client, shared, own [K], peers or None, data, key) -> shared, own [K], metrics.
             Metrics of shape [K] are kept per client.
@@ -105,6 +105,7 @@ class Algorithm:
         sent: what of a model goes to each client of a round, where none looks at peers, and comes
             back from each that trained; (model) -> tree.
         validates: whether clients choose by their validation samples; who has none is told.
+        plain_steps: whether it reckons gradients back from steps of plain SGD, and takes no other.
         trains_at_once: models a client trains at the same time, by which its memory is reckoned.
     """
 
@@ -117,12 +118,22 @@ class Algorithm:
     records: tuple[str, ...] = ()
     sent: Callable[[Params], Any] = lambda params: params
     validates: bool = False
+    plain_steps: bool = False
     trains_at_once: int = 1
 
 
 def cohort(key: PRNGKey, num_clients: int, size: int) -> Int[Array, " K"]:
     """Draws `size` clients, uniformly and without replacement."""
     return jax.random.choice(key, num_clients, (size,), replace=False)
+
+
+def anyone(num_clients: int, size: int) -> Callable[[dict[str, Any], PRNGKey], Needs]:
+    """Returns the `needs` of methods in which any `size` clients train, and look at nobody."""
+
+    def needs(shared: dict[str, Any], key: PRNGKey) -> Needs:  # noqa: ARG001
+        return Needs(cohort(key, num_clients, size))
+
+    return needs
 
 
 def keys(key: PRNGKey, ids: Int[Array, " K"]) -> Any:
@@ -172,7 +183,7 @@ def both(main: Metrics, other: Metrics) -> Metrics:
     }
 
 
-def proximal(center: Params, mu: float) -> Callable[[Params, Params], Params]:
+def proximal(center: Params, mu: float) -> Bend:
     """Returns what adds mu (theta - center) to a gradient at theta."""
 
     def bend(gradient: Params, params: Params) -> Params:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from jfl import tree
 from jfl.federated.algorithms import averaging, base
-from jfl.federated.algorithms.base import Algorithm, Needs, RoundData, State
+from jfl.federated.algorithms.base import Algorithm, RoundData, State
 from jfl.federated.clients.base import Client
 from jfl.federated.clients.data import Samples
 from jfl.types import Metrics, Params, PRNGKey
@@ -38,9 +38,6 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
     def init(params: Params, num_clients: int) -> State:
         shared = {"params": params} | averaging.remembered(config, params)
         return State(shared, {"params": tree.stack(params, num_clients)})
-
-    def needs(shared: dict[str, Any], key: PRNGKey) -> Needs:  # noqa: ARG001
-        return Needs(base.cohort(key, num_clients, cohort_size))
 
     def run_round(
         client: Client,
@@ -70,4 +67,5 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
         epochs = config.personal_epochs
         return client.fit(params, samples, rows, key, rate, epochs=epochs, bend=pull)
 
+    needs = base.anyone(num_clients, cohort_size)
     return Algorithm(init, needs, run_round, personal=("params",), common=True)

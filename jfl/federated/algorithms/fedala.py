@@ -13,7 +13,6 @@ one skips it, where PFLlib compares the sums of two tensors; dropout is off; a w
 is not finite stays as it is.
 """
 
-import re
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -133,18 +132,16 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
 
 
 def last(params: Params, count: int) -> list[str]:
-    """Returns the dotted paths of a model's last tensors; of all of them for 0.
+    """Returns the dotted paths of a model's last tensors, in the order of its dicts; all for 0."""
 
-    The head comes last; layers stand in the order of their names, numbers in them by size, and a
-    layer's bias after what it is added to.
-    """
+    def defined(node: Params, prefix: str) -> list[str]:
+        found = []
+        for name, child in node.items():
+            path = f"{prefix}{name}"
+            found += defined(child, f"{path}.") if isinstance(child, dict) else [path]
+        return found
 
-    def place(path: str) -> tuple[Any, ...]:
-        layer, _, name = path.rpartition(".")
-        words = [int(w) if w.isdigit() else w for w in re.split(r"(\d+)", layer)]
-        return path.split(".", maxsplit=1)[0] == HEAD, words, name == "bias", name
-
-    return sorted(tree.paths(params), key=place)[-count:]
+    return defined(params, "")[-count:]
 
 
 def aggregate(

@@ -25,5 +25,4 @@ class Config(averaging.Config):
 
 def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
     """Returns the algorithm; see `averaging.fine_tuned`."""
-    epochs = config.fine_tune_epochs
-    return averaging.fine_tuned(config, num_clients, cohort_size, epochs, lambda params: params)
+    return averaging.fine_tuned(config, num_clients, cohort_size, config.fine_tune_epochs)

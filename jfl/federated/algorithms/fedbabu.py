@@ -31,4 +31,5 @@ class Config(averaging.Config):
 def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
     """Returns the algorithm; see `averaging.fine_tuned`."""
     epochs = config.fine_tune_epochs
-    return averaging.fine_tuned(config, num_clients, cohort_size, epochs, averaging.backbone)
+    trains = averaging.backbone
+    return averaging.fine_tuned(config, num_clients, cohort_size, epochs, trains=trains)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from jfl import tree
 from jfl.federated.algorithms import base
-from jfl.federated.algorithms.base import Algorithm, Needs, State
+from jfl.federated.algorithms.base import Algorithm, State
 from jfl.federated.clients.base import Client
 from jfl.types import Metrics, Params, PRNGKey
 
@@ -25,9 +25,6 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:  # n
     def init(params: Params, num_clients: int) -> State:
         return State(shared={}, own={"params": tree.stack(params, num_clients)})
 
-    def needs(shared: dict[str, Any], key: PRNGKey) -> Needs:  # noqa: ARG001
-        return Needs(base.cohort(key, num_clients, cohort_size))
-
     def run_round(
         client: Client,
         shared: dict[str, Any],
@@ -39,4 +36,5 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:  # n
         params, metrics = base.fit(client, own["params"], data, key, stacked=True)
         return shared, {"params": params}, metrics
 
+    needs = base.anyone(num_clients, cohort_size)
     return Algorithm(init, needs, run_round, personal=("params",), sent=lambda _: {})

@@ -17,9 +17,8 @@ from jaxtyping import Array
 from pydantic import Field
 
 from jfl import tree
-from jfl.errors import UsageError
 from jfl.federated.algorithms import base
-from jfl.federated.algorithms.base import Algorithm, Needs, RoundData, State
+from jfl.federated.algorithms.base import Algorithm, RoundData, State
 from jfl.federated.clients.base import Client
 from jfl.federated.clients.data import Samples
 from jfl.types import Metrics, Params, PRNGKey
@@ -41,9 +40,6 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
         shared = {"params": params, "control": zeros}
         return State(shared, {"control": tree.stack(zeros, num_clients)})
 
-    def needs(shared: dict[str, Any], key: PRNGKey) -> Needs:  # noqa: ARG001
-        return Needs(base.cohort(key, num_clients, cohort_size))
-
     def run_round(
         client: Client,
         shared: dict[str, Any],
@@ -52,11 +48,6 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
         data: RoundData,
         key: PRNGKey,
     ) -> tuple[dict[str, Any], dict[str, Any], Metrics]:
-        if client.train.optimizer != "sgd" or client.train.momentum:
-            raise UsageError(
-                "algorithm.name=scaffold reckons gradients back from plain steps: set "
-                "train.optimizer=sgd and train.momentum=0"
-            )
         before, control = shared["params"], shared["control"]
         rows = own["control"], data.trained_on, base.keys(key, data.ids)
         arguments = before, control, data.samples, data.learning_rate
@@ -89,4 +80,5 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
         counts = (metrics["rejected"] == 0) & (metrics["steps"] > 0)
         return (trained, tree.select(counts, after, before)), metrics
 
-    return Algorithm(init, needs, run_round, sent=lambda params: (params, params))
+    needs = base.anyone(num_clients, cohort_size)
+    return Algorithm(init, needs, run_round, sent=lambda params: (params, params), plain_steps=True)

@@ -18,6 +18,9 @@ from jfl.optimize import optimizer, precision
 from jfl.optimize.losses import cross_entropy
 from jfl.types import AnyArray, Metrics, Params, PRNGKey
 
+Bend = Callable[[Params, Params], Params]
+"""`bend(gradient, params) -> gradient`: what a step takes instead."""
+
 _AUGMENT = 1  # the stream of random changes of images, beside that of dropout
 
 
@@ -90,7 +93,7 @@ class Client:
         *,
         epochs: int | None = None,
         fixed: Params | None = None,
-        bend: Callable[[Params, Params], Params] | None = None,
+        bend: Bend | None = None,
     ) -> tuple[Params, Metrics]:
         """Trains one client for some epochs over all its samples.
 
@@ -106,7 +109,7 @@ class Client:
             learning_rate: of this round.
             epochs: passes over the samples; None = `local_epochs`.
             fixed: the rest of the model, by top-level key; it stays as it is.
-            bend: `bend(gradient, params)` returns the gradient a step takes instead.
+            bend: what a step takes instead of the gradient.
 
         Returns:
             The new weights; `train_loss` (nats, mean over all samples seen), `steps`, `rejected`.

@@ -206,17 +206,6 @@ def test_fedala(preset, layers, percent):
             assert (client.weights["head.weight"] < 1).any()
 
 
-def test_the_last_tensors_are_those_of_the_definition():
-    """In natural order of names, which is PyTorch's order of parameters of the same network."""
-    params = {
-        "head": {"kernel": 0, "bias": 0},
-        **{f"fc{i}": {"kernel": 0, "bias": 0} for i in (1, 2, 10)},
-    }
-    assert fedala.last(params, 3) == ["fc10.bias", "head.kernel", "head.bias"]
-    assert fedala.last(params, 0)[:2] == ["fc1.kernel", "fc1.bias"]
-    assert fedala.last(params, 0)[4] == "fc10.kernel"
-
-
 def test_a_client_learns_on_the_share_that_pfllib_takes():
     for count in range(1, 400):
         assert int(fedala.stretch(jnp.int32(count), 80)) == max(int(80 / 100 * count), 1)
