@@ -42,7 +42,14 @@ class Adapted:
         return drawn(self.config, shapes, key, base)
 
     def whole(self, adapter: Params, base: Params) -> Params:
-        """Returns the tree that the model takes; nothing is copied."""
+        """Returns the tree that the model takes, whether the base's layers are a stack or apart.
+
+        Of the base nothing is copied.
+        """
+        if isinstance(base["layers"], tuple) and "layers" in adapter:
+            own = languages.apart(adapter)["layers"]
+            pairs = zip(base["layers"], own, strict=True)
+            adapter = adapter | {"layers": tuple(tree.merge(*pair) for pair in pairs)}
         return tree.merge(base, adapter)
 
     def merged(self, adapter: Params, base: Params) -> Params:
@@ -60,7 +67,8 @@ def build(
     """
     wrap = Wrapping(config)
     model = languages.build(network, computation, wrap)
-    wrap.require_fit(network.name)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0)))
+    wrap.require_fit(network.name, [path for path, _ in layers(shapes)])
     return Adapted(config, model, tuple(dict.fromkeys(wrap.paths)))
 
 
@@ -78,8 +86,8 @@ def build_pictures(config: Config, name: str, model: Model) -> Model:
     whole = pictures.functional(
         lambda rngs: _wrapped(model.network(rngs), "", wrap), model.input_shape, model.num_classes
     )
-    wrap.require_fit(name)
-    shapes, _ = jax.eval_shape(whole.init, jax.random.key(0))
+    shapes, _ = jax.eval_shape(lambda: whole.init(jax.random.key(0)))
+    wrap.require_fit(name, [path for path, _ in layers(shapes)])
     key = jax.eval_shape(lambda: jax.random.key(0))
     trained = tree.paths(jax.eval_shape(lambda key: drawn(config, shapes, key, shapes), key))
 
@@ -117,7 +125,7 @@ def _wrapped(module: nnx.Module, prefix: str, wrap: Wrapping) -> nnx.Module:
 def drawn(config: Config, shapes: Params, key: PRNGKey, base: Params) -> Params:
     """Returns an adapter as it starts, of all weights' shapes: matrices, and layers that train."""
     found: Params = {}
-    for path, layer in _layers(shapes):
+    for path, layer in layers(shapes):
         own: Params = {}
         if any(fits(path, pattern) for pattern in config.trains):
             own |= {name: leaf for name, leaf in _at(base, path).items() if name != LORA}
@@ -132,7 +140,7 @@ def drawn(config: Config, shapes: Params, key: PRNGKey, base: Params) -> Params:
 def merged(config: Config, adapter: Params, base: Params) -> Params:
     """Returns the weights W + s a b, and those that trained, in place of the base's own."""
     found = base
-    for path, own in _layers(adapter):
+    for path, own in layers(adapter):
         layer = _at(base, path) | {name: leaf for name, leaf in own.items() if name != LORA}
         if LORA in own:
             (name,) = (name for name in _WEIGHTS if name in layer)
@@ -143,7 +151,7 @@ def merged(config: Config, adapter: Params, base: Params) -> Params:
     return found
 
 
-def _layers(params: Params, prefix: str = "") -> list[tuple[str, Params]]:
+def layers(params: Params, prefix: str = "") -> list[tuple[str, Params]]:
     """Returns the dicts that hold weights or matrices themselves, by dotted path."""
     found = []
     for name, child in params.items():
@@ -153,7 +161,7 @@ def _layers(params: Params, prefix: str = "") -> list[tuple[str, Params]]:
         if LORA in child or any(not isinstance(leaf, dict) for leaf in child.values()):
             found.append((path, child))
         else:
-            found += _layers(child, f"{path}.")
+            found += layers(child, f"{path}.")
     return found
 
 

@@ -6,6 +6,7 @@ Language Models", ICLR 2022 (arXiv 2106.09685); rank-stabilised: Kalajdzievski, 
 alpha / sqrt(rank); a is uniform within 1/sqrt(inputs) at first and b zero, as peft has it.
 """
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from math import prod, sqrt
 from typing import Annotated, Any, Literal
@@ -52,11 +53,14 @@ class Config(Section):
         """Returns the rank at a layer."""
         return next((r for pattern, r in self.ranks.items() if fits(path, pattern)), self.rank)
 
+    def alpha_of(self, path: str) -> float:
+        """Returns alpha at a layer."""
+        return next((a for pattern, a in self.alphas.items() if fits(path, pattern)), self.alpha)
+
     def scale_of(self, path: str) -> float:
         """Returns what the product counts at a layer."""
-        found = (alpha for pattern, alpha in self.alphas.items() if fits(path, pattern))
         rank = self.rank_of(path)
-        return next(found, self.alpha) / (sqrt(rank) if self.rslora else rank)
+        return self.alpha_of(path) / (sqrt(rank) if self.rslora else rank)
 
 
 def fits(path: str, pattern: str) -> bool:
@@ -184,8 +188,8 @@ class Wrapping:
         lora = LoRA(weight.shape, rank, config.scale_of(path), config.dropout)
         return _ADAPTED[type(layer)](layer, lora)
 
-    def require_fit(self, network: str) -> None:
-        """Refuses patterns that fit no layer at all.
+    def require_fit(self, network: str, layers: Sequence[str]) -> None:
+        """Refuses patterns that fit no layer at all; `layers` has all that hold weights.
 
         Raises:
             UsageError: the first of them, with the layers there are.
@@ -195,12 +199,12 @@ class Wrapping:
             "targets": (config.targets, self.paths),
             "ranks": (config.ranks, self.paths),
             "alphas": (config.alphas, self.paths),
-            "trains": (config.trains, self.seen),
+            "trains": (config.trains, layers),
         }
         for setting, (patterns, paths) in groups.items():
             for pattern in patterns:
                 if not any(fits(path, pattern) for path in paths):
-                    known = ", ".join(dict.fromkeys(self.seen))
+                    known = ", ".join(dict.fromkeys(layers if setting == "trains" else self.seen))
                     raise UsageError(
                         f"lora.{setting}: {pattern} fits no layer of {network}, which has {known}"
                     )

@@ -1,8 +1,10 @@
 """What is measured: suites of cases with fixed names."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
+from jfl.bench.language_cases import LM, LoraStep
 from jfl.federated.clients import plan as plans
 from jfl.models.base import Lowering
 
@@ -44,6 +46,43 @@ class Case:
     loop: str = "auto"
     lowering: str = "auto"
     devices: int | None = None
+
+    pairs: ClassVar[int] = 5
+
+    @property
+    def module(self) -> str:
+        """Returns the name of the module of jfl.bench that does the work."""
+        return "assembly" if self.method else "training"
+
+    @property
+    def script(self) -> str | None:
+        """Returns the name of the file that does it in PyTorch, if there is one."""
+        if self.reference is None:
+            return None
+        return "torch_heads.py" if self.method else "torch_round.py"
+
+    def spec(self, data_settings: Sequence[str], arrays: str | None) -> dict[str, Any]:
+        """Returns what the process of jfl is told; it writes `arrays` for the reference."""
+        settings = [*self.settings, *data_settings]
+        kind = {"work": self.work, "method": self.method}
+        return {**kind, "settings": settings, "arrays": arrays}
+
+    def asked(self, facts: dict[str, Any], arrays: str) -> dict[str, Any]:
+        """Returns what the process of PyTorch is told."""
+        return {
+            "work": self.reference,
+            "arrays": arrays,
+            "model": "mlp" if self.name.endswith("mlp") else "cnn",
+            "hidden": [200],
+            "shape": facts["shape"],
+            "classes": facts["classes"],
+            "batch_size": 10,
+            "learning_rate": 0.005,
+            "num_candidates": 5,
+            "rand_percent": 80,
+            "members": MEMBERS,
+            "epochs": EPOCHS,
+        }
 
     @property
     def settings(self) -> list[str]:
@@ -110,11 +149,11 @@ def heads(
     return Case(name, f"20 x 10 heads, {kinds[reference]}", words, work, reference, method)
 
 
-def suite(name: str, cores: int) -> list[Case]:
-    """Returns the cases of quick, step, round, heads, memory, scale or all."""
+def suite(name: str, cores: int) -> Sequence[Case | LoraStep]:
+    """Returns the cases of one of NAMES."""
     rounds: tuple[Method, ...] = get_args(Method)
     variants = [(loop, low) for loop in set(plans.LOOPS.values()) for low in get_args(Lowering)]
-    suites = {
+    suites: dict[str, Sequence[Case | LoraStep]] = {
         "quick": [
             *(step(network, cores) for network in ("mlp", "cnn-28", "cnn-32")),
             *(federated_round(algorithm, 20, 14_000) for algorithm in rounds),
@@ -139,10 +178,11 @@ def suite(name: str, cores: int) -> list[Case]:
             federated_round("fedavg", 100, 14_000, devices=devices)
             for devices in sorted({1, cores})
         ],
+        "lm": LM,
     }
     if name == "all":
         return [case for key, cases in suites.items() if key != "quick" for case in cases]
     return suites[name]
 
 
-NAMES = ("quick", "step", "round", "heads", "memory", "scale", "all")
+NAMES = ("quick", "step", "round", "heads", "memory", "scale", "lm", "all")

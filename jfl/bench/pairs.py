@@ -12,15 +12,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from jfl import mesh as meshes
-from jfl.bench.cases import EPOCHS, MEMBERS, Case
+from jfl.bench.cases import Case
+from jfl.bench.language_cases import LoraStep
 from jfl.errors import UsageError
 from jfl.files.strict_json import dumps
 
 REFERENCES = Path(__file__).parents[2] / "tests" / "reference"
 """Where a checkout has the lean PyTorch versions; a wheel does not have them."""
-
-PAIRS = 5
 
 
 class Worker:
@@ -71,7 +69,7 @@ def worker(command: Sequence[str], spec: dict[str, Any], place: Path) -> Iterato
 
 
 def run(
-    cases: Sequence[Case],
+    cases: Sequence[Case | LoraStep],
     device: str | None,
     *,
     say: Callable[[str], None],
@@ -79,7 +77,7 @@ def run(
 ) -> list[dict[str, Any]]:
     """Returns one row per case, measured in turns with the reference where there is one."""
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as processes:
-        spec = {"work": "peak", "device": device}
+        spec = {"module": "peak", "device": device}
         peak = processes.enter_context(worker(_own(), spec, Path(scratch) / "peak.json"))
         rows = []
         for number, case in enumerate(cases):
@@ -94,37 +92,44 @@ def _own() -> list[str]:
 
 
 def _row(
-    case: Case, peak: Worker, place: Path, device: str | None, data_settings: Sequence[str]
+    case: Case | LoraStep,
+    peak: Worker,
+    place: Path,
+    device: str | None,
+    data_settings: Sequence[str],
 ) -> dict[str, Any]:
-    script = REFERENCES / ("torch_heads.py" if case.method else "torch_round.py")
-    compared = case.reference and script.is_file() and find_spec("torch") is not None
+    script = REFERENCES / case.script if case.script else None
+    compared = script is not None and script.is_file() and find_spec("torch") is not None
     arrays = str(place.with_suffix(".npz"))
-    spec = {
-        "work": case.work,
-        "method": case.method,
-        "settings": [*case.settings, *data_settings],
-        "device": device,
-        "arrays": arrays if compared else None,
-    }
+    spec = case.spec(data_settings, arrays if compared else None)
     with ExitStack() as processes:
-        ours = processes.enter_context(worker(_own(), spec, place))
+        told = {"module": case.module, "device": device, **spec}
+        ours = processes.enter_context(worker(_own(), told, place))
         theirs = None
         if compared:
-            command, asked = [sys.executable, str(script)], _reference(case, ours.facts, arrays)
+            command, asked = [sys.executable, str(script)], case.asked(ours.facts, arrays)
             place = place.with_name(f"{place.stem}-torch.json")
             theirs = processes.enter_context(worker(command, asked, place))
-        seconds, reference, peaks, replies = [], [], [], []
-        for _ in range(PAIRS):
+        replies, reference, peaks = [], [], []
+        for _ in range(case.pairs):
             peaks.append(peak.once()["flops"])
             replies.append(ours.once())
-            seconds.append(replies[-1]["seconds"])
             if theirs:
-                reference.append(theirs.once()["seconds"])
-    facts = ours.facts
-    if case.work == "step":  # clients on other cores take steps at the same time
-        seconds = [value / facts["steps"] for value in seconds]
-        reference = [value * meshes.cores() / facts["steps"] for value in reference]
-    ratios = [b / a for a, b in zip(seconds, reference, strict=False)]
+                reference.append(theirs.once())
+    return _summary(case, ours.facts, replies, reference, max(peaks))
+
+
+def _summary(
+    case: Case | LoraStep,
+    facts: dict[str, Any],
+    replies: Sequence[dict[str, Any]],
+    reference: Sequence[dict[str, Any]],
+    peak: float,
+) -> dict[str, Any]:
+    parts, at_once = facts.get("parts", 1), facts.get("at_once", 1)
+    seconds = [reply["seconds"] / parts for reply in replies]
+    theirs = [reply["seconds"] * at_once / parts for reply in reference]
+    ratios = [b / a for a, b in zip(seconds, theirs, strict=False)]
     median = statistics.median(seconds)
     return {
         "name": case.name,
@@ -133,31 +138,15 @@ def _row(
         "embedded": facts["embedded"],
         "plan": facts["plan"],
         "seconds": median,
-        "reference": ("torch" if reference else "absent") if case.reference else None,
-        "reference_seconds": statistics.median(reference) if reference else None,
+        "reference": ("torch" if reference else "absent") if case.script else None,
+        "reference_seconds": statistics.median(theirs) if theirs else None,
         "speedup": statistics.median(ratios) if ratios else None,
-        "peak_fraction": facts["flops"] / median / max(peaks),
-        "peak_flops": max(peaks),
+        "speedup_range": [min(ratios), max(ratios)] if ratios else None,
+        "peak_fraction": facts["flops"] / median / peak,
+        "peak_flops": peak,
+        "reference_peak_flops": max((r.get("peak_flops", 0) for r in reference), default=0) or None,
         "peak_rss_mb": replies[-1]["peak_rss_mb"],
         "padding": facts["padding"],
-    }
-
-
-def _reference(case: Case, facts: dict[str, Any], arrays: str) -> dict[str, Any]:
-    """Returns the spec of the same work in PyTorch."""
-    return {
-        "work": case.reference,
-        "arrays": arrays,
-        "model": "mlp" if case.name.endswith("mlp") else "cnn",
-        "hidden": [200],
-        "shape": facts["shape"],
-        "classes": facts["classes"],
-        "batch_size": 10,
-        "learning_rate": 0.005,
-        "num_candidates": 5,
-        "rand_percent": 80,
-        "members": MEMBERS,
-        "epochs": EPOCHS,
     }
 
 

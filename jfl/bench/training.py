@@ -46,7 +46,9 @@ def case(spec: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, float
         "embedded": federation.dataset.embedded,
         "plan": federation.plan.describe(),
         "padding": rounds.step(number + 1).costs["padding"],
-        "steps": steps,
+        # local steps are given as the time of one, and clients on other cores take theirs meanwhile
+        "parts": steps if spec["work"] == "step" else 1,
+        "at_once": meshes.cores() if spec["work"] == "step" else 1,
         "flops": operations(federation, spec["work"], steps),
         "shape": federation.model.input_shape,
         "classes": federation.model.num_classes,

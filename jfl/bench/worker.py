@@ -1,7 +1,7 @@
 """A process that does one case's work again and again: once for every line on its stdin.
 
 Started as `python -m jfl.bench.worker SPEC.json`; prints what it is ready to do, then the seconds
-of each time, as JSON. `{"work": "peak"}` multiplies matrices and adds vectors instead.
+of each time, as JSON. The module `peak` multiplies matrices and adds vectors instead.
 """
 
 import json
@@ -14,12 +14,18 @@ import jax
 import jax.numpy as jnp
 
 from jfl import mesh as meshes
-from jfl.bench import assembly, training
+from jfl.bench import assembly, language_training, training
 from jfl.bench.clock import seconds
 from jfl.files.strict_json import dumps
 
 SIDE = 2048
 VECTOR = 1 << 25
+CASES = {
+    "training": training.case,
+    "assembly": assembly.case,
+    "language_training": language_training.case,
+}
+"""What does the work, by name."""
 
 
 def answer(content: dict[str, Any]) -> None:
@@ -46,11 +52,11 @@ def peak() -> tuple[dict[str, Any], Iterator[dict[str, float]]]:
 def main() -> None:
     """Gets ready, says so, and works once for every line."""
     spec = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    if spec["work"] == "peak":
+    if spec["module"] == "peak":
         meshes.start(spec["device"], 1)
         facts, times = peak()
     else:
-        facts, times = (assembly if spec["method"] else training).case(spec)
+        facts, times = CASES[spec["module"]](spec)
     answer(facts)
     for _ in sys.stdin:
         answer(next(times))

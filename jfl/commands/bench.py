@@ -8,7 +8,7 @@ import click
 from jfl.commands import options
 from jfl.commands.options import answer
 
-SUITES = ("quick", "step", "round", "heads", "memory", "scale", "all")
+SUITES = ("quick", "step", "round", "heads", "memory", "scale", "lm", "all")
 
 
 @click.command(
@@ -19,6 +19,7 @@ Examples:
   jfl bench
   jfl bench round --json
   jfl bench heads
+  jfl bench lm
   jfl bench step --only cnn-28
   jfl bench step --tune fast.yaml
   jfl train tiny_fomo fast.yaml
@@ -32,7 +33,7 @@ Examples:
 @options.device
 @options.common
 def bench(suite: str, only: str | None, tune: str | None, **flags: Any) -> None:
-    """Measure local steps, rounds and heads, in turns with a lean PyTorch version of the same work.
+    """Measure steps, rounds, heads and language networks, in turns with lean PyTorch versions.
 
     `of peak` is the share of the fastest matrix product measured in the same minutes. The PyTorch
     version needs a checkout and JFL_EXTRAS=torch; without them its columns say absent.

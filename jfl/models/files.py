@@ -18,6 +18,7 @@ from jfl import config as configs
 from jfl import plugins, tree
 from jfl.errors import CheckpointError, UsageError
 from jfl.models import base
+from jfl.models.language import base as languages
 from jfl.sources.pickles import budget
 from jfl.types import Params
 
@@ -48,6 +49,15 @@ class Language:
     """Nested dicts of float32 arrays; those of layers are [L, ...], kernels [in, out]."""
     sha256: str
     """Fingerprint of config.json and the files of weights: that of what sha256sum says of them."""
+
+    @property
+    def network(self) -> languages.Config:
+        """Returns the settings of jfl's network that computes it.
+
+        Raises:
+            UsageError: config.json has something that none honours.
+        """
+        return languages.from_hf(self.config)
 
 
 @dataclass(frozen=True)

@@ -131,9 +131,13 @@ def duration(seconds: float) -> str:
 def bench_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Returns one row per measurement, with times in milliseconds or seconds."""
     embedded = any(row["embedded"] for row in rows)
-    caption = "* on small digits that come with jfl, as the data are not here" if embedded else None
+    caption = "* on small digits that come with jfl, as the data are not here\n" * embedded
+    for row in rows:
+        if theirs := row["reference_peak_flops"]:
+            peaks = f"jfl {row['peak_flops'] / 1e9:.0f}, PyTorch {theirs / 1e9:.0f} GFLOP/s"
+            caption += f"{row['name']}: fastest matrix products of {peaks}\n"
     table = Table(header_style="bold", box=None, pad_edge=False, collapse_padding=True)
-    table.caption, table.caption_justify = caption, "left"
+    table.caption, table.caption_justify = caption.strip() or None, "left"
     table.add_column("row", no_wrap=True)
     for name in ("jfl", "PyTorch", "faster", "of peak", "memory", "padding"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -143,12 +147,16 @@ def bench_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             row["name"] + ("*" if row["embedded"] else ""),
             _short_time(row["seconds"]),
             (row["reference"] or "-") if reference is None else _short_time(reference),
-            "-" if speedup is None else f"{speedup:.2f} x",
+            "-" if speedup is None else _spread(speedup, row["speedup_range"]),
             f"{row['peak_fraction']:.0%}",
             f"{row['peak_rss_mb']:.0f} MB",
             f"{row['padding']:.0%}",
         )
     return table
+
+
+def _spread(median: float, ends: Sequence[float]) -> str:
+    return f"{median:.2f} x ({ends[0]:.2f} to {ends[1]:.2f})"
 
 
 def _short_time(seconds: float) -> str:

@@ -1,5 +1,7 @@
 """LoRA by its formula: at the start, beside and merged, in every kind of layer; refusals."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,23 +21,32 @@ TINY = gpt2.Config(
 TOKENS = jnp.array([[3, 9, 27, 60, 1, 0, 5, 11], [2, 2, 40, 33, 7, 58, 19, 30]])
 
 
+# compiles in half the time
+quickly = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
 def shaken(params: dict, seed: int = 0) -> dict:
     """Gives zeros other values."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda p: p + 0.3 * rng.normal(size=p.shape).astype(p.dtype), params)
 
 
+def seen(model, params: dict, **given):
+    """What the last layer makes of TOKENS."""
+    return quickly(lambda params: model.hidden(params, TOKENS, **given)[0])(params)
+
+
 def adapted(config: lora.Config, network=TINY):
     built = base.build(config, network)
     plain = base.languages.build(network)
-    weights = plain.init(jax.random.key(1))
-    return built, plain, weights, built.init(jax.random.key(2), weights)
+    weights = quickly(plain.init)(jax.random.key(1))
+    return built, plain, weights, quickly(built.init)(jax.random.key(2), weights)
 
 
 def test_at_the_start_nothing_has_changed() -> None:
     built, plain, weights, start = adapted(lora.Config(rank=2))
-    ours, _ = built.model.hidden(built.whole(start, weights), TOKENS)
-    np.testing.assert_array_equal(ours, plain.hidden(weights, TOKENS)[0])
+    ours = seen(built.model, built.whole(start, weights))
+    np.testing.assert_array_equal(ours, seen(plain, weights))
     assert tree.size(start) < tree.size(weights)
 
 
@@ -52,10 +63,23 @@ SETTINGS = [
 def test_merged_and_beside_are_the_same_function(config: lora.Config) -> None:
     built, plain, weights, start = adapted(config)
     adapter = shaken(start)
-    beside, _ = built.model.hidden(built.whole(adapter, weights), TOKENS)
-    merged, _ = plain.hidden(built.merged(adapter, weights), TOKENS)
+    beside = seen(built.model, built.whole(adapter, weights))
+    merged = seen(plain, built.merged(adapter, weights))
     np.testing.assert_allclose(beside, merged, rtol=1e-4, atol=1e-4)
-    assert np.abs(beside - plain.hidden(weights, TOKENS)[0]).max() > 0.1
+    assert np.abs(beside - seen(plain, weights)).max() > 0.1
+    apart = seen(built.model, built.whole(adapter, base.languages.apart(weights)))
+    np.testing.assert_allclose(apart, beside, rtol=1e-4, atol=1e-4)
+
+
+def test_merged_and_beside_agree_to_rounding() -> None:
+    """As they would be after training, where nothing makes rounding errors grow."""
+    small = TINY.model_copy(update={"init_std": 0.02})
+    built, plain, weights, start = adapted(lora.Config(rank=4, targets=("layers.*",)), small)
+    adapter = jax.tree.map(lambda p: 0.02 * (p + 1), start)
+    beside = seen(built.model, built.whole(adapter, weights))
+    merged = seen(plain, built.merged(adapter, weights))
+    scale = np.abs(beside).max()
+    np.testing.assert_allclose(beside / scale, merged / scale, rtol=0, atol=1e-6)
 
 
 def test_the_formula_of_one_layer() -> None:
@@ -77,18 +101,18 @@ def test_layers_that_train_themselves() -> None:
     own = start["layers"]["mlp"]["down"]
     np.testing.assert_array_equal(own["kernel"], weights["layers"]["mlp"]["down"]["kernel"])
     adapter = shaken(start)
-    beside, _ = built.model.hidden(built.whole(adapter, weights), TOKENS)
-    merged, _ = plain.hidden(built.merged(adapter, weights), TOKENS)
+    beside = seen(built.model, built.whole(adapter, weights))
+    merged = seen(plain, built.merged(adapter, weights))
     np.testing.assert_allclose(beside, merged, rtol=1e-4, atol=1e-4)
 
 
 def test_dropout_falls_on_what_enters_the_first_matrix() -> None:
     built, _, weights, start = adapted(lora.Config(rank=2, dropout=0.5, targets=("mlp.up",)))
     whole = built.whole(shaken(start), weights)
-    quiet, _ = built.model.hidden(whole, TOKENS)
-    one, _ = built.model.hidden(whole, TOKENS, key=jax.random.key(0))
-    same, _ = built.model.hidden(whole, TOKENS, key=jax.random.key(0))
-    other, _ = built.model.hidden(whole, TOKENS, key=jax.random.key(1))
+    quiet = seen(built.model, whole)
+    one = seen(built.model, whole, key=jax.random.key(0))
+    same = seen(built.model, whole, key=jax.random.key(0))
+    other = seen(built.model, whole, key=jax.random.key(1))
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 1e-3
     assert np.abs(one - quiet).max() > 1e-3
@@ -107,17 +131,21 @@ def test_networks_of_pictures(name: str) -> None:
     plain = models.build(config, shape, 10, "native")
     settings = lora.Config(rank=rank, trains=("head",))
     model = base.build_pictures(settings, name, plain)
-    start, frozen = model.init(jax.random.key(0))
+    start, frozen = quickly(model.init)(jax.random.key(0))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, *shape)), jnp.float32)
-    first = plain.apply(frozen["base"], frozen["frozen"], x)
-    np.testing.assert_allclose(model.apply(start, frozen, x), first, rtol=1e-5, atol=1e-5)
+    first = quickly(plain.apply)(frozen["base"], frozen["frozen"], x)
+    np.testing.assert_allclose(quickly(model.apply)(start, frozen, x), first, rtol=1e-5, atol=1e-5)
 
     adapter = jax.tree.map(lambda p: p + 0.05, start)
     merged = base.merged(settings, adapter, frozen["base"])
-    expected = plain.apply(merged, frozen["frozen"], x)
-    np.testing.assert_allclose(model.apply(adapter, frozen, x), expected, rtol=1e-4, atol=1e-4)
-    z = model.features(adapter, frozen, x)
-    np.testing.assert_allclose(model.head(adapter, frozen, z), expected, rtol=1e-4, atol=1e-4)
+    expected = quickly(plain.apply)(merged, frozen["frozen"], x)
+    np.testing.assert_allclose(
+        quickly(model.apply)(adapter, frozen, x), expected, rtol=1e-4, atol=1e-4
+    )
+    z = quickly(model.features)(adapter, frozen, x)
+    np.testing.assert_allclose(
+        quickly(model.head)(adapter, frozen, z), expected, rtol=1e-4, atol=1e-4
+    )
     assert np.abs(np.asarray(expected - first)).max() > 1e-2
 
 

@@ -3,17 +3,24 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
 
-from jfl.bench import cases, pairs
+from jfl.adapters import base as adapters
+from jfl.adapters import lora
+from jfl.bench import cases, language_cases, language_training, pairs
 from jfl.cli import cli
 from jfl.commands import bench
 from jfl.errors import UsageError
 from jfl.federated import experiment
+from jfl.models.language import base as languages
+from jfl.models.language import gpt2
 
 KEYS = {"name", "backend", "size", "seconds", "reference", "reference_seconds", "speedup",
         "peak_fraction", "peak_rss_mb", "padding"}  # fmt: skip
@@ -29,6 +36,8 @@ def small(case: cases.Case, *words: str) -> cases.Case:
 @pytest.mark.parametrize("suite", cases.NAMES)
 def test_every_case_is_a_run_that_loads(suite: str) -> None:
     for case in cases.suite(suite, cores=2):
+        if not isinstance(case, cases.Case):
+            continue
         loaded = experiment.load([], case.settings)
         assert loaded.algorithm.name in case.name or case.work == "step" or case.method
         assert case.name.split("/")[0] == ("heads" if case.method else case.work)
@@ -44,7 +53,7 @@ def test_the_fixed_names_are_there() -> None:
 def test_a_round_is_measured_in_turns_with_pytorch(
     algorithm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairs, "PAIRS", 2)
+    monkeypatch.setattr(cases.Case, "pairs", 2)
     case = cases.federated_round(algorithm, 3, 200)
     case = small(case, "model={name: mlp, hidden: [200]}", "partition.name=iid")
     case = replace(case, name=f"round/{algorithm}/mlp")
@@ -66,7 +75,7 @@ def test_a_round_is_measured_in_turns_with_pytorch(
 def test_heads_are_measured_in_turns_with_pytorch(
     reference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairs, "PAIRS", 1)
+    monkeypatch.setattr(cases.Case, "pairs", 1)
     method = "loraph" if reference == "heads" else "aph"
     case = cases.heads(method, "heads" if reference == "heads" else "assembly", reference)
     words = ("model={name: mlp, hidden: [200]}", "partition.name=iid", "clients=3")
@@ -78,10 +87,46 @@ def test_heads_are_measured_in_turns_with_pytorch(
     assert 0 < row["peak_fraction"] < 1.5
 
 
+@SLOW
+def test_a_step_of_lora_is_measured_in_turns_with_peft(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language_cases.LoraStep, "pairs", 2)
+    tiny = {"vocabulary": 500, "context": 32, "width": 32, "layers": 2, "heads": 2}
+    case = language_cases.LoraStep("lora/tiny", 2, 16, tuple(tiny.items()))
+    (row,) = pairs.run([case], "cpu", say=lambda _: None)
+    assert row.keys() >= KEYS
+    assert row["reference"] == "torch"
+    low, high = row["speedup_range"]
+    assert 0 < low <= row["speedup"] <= high
+    assert row["peak_flops"] > 0
+    assert row["reference_peak_flops"] > 0
+    (size,) = {case.size for case in cases.suite("lm", cores=2) if case.name == "lora/gpt2-small"}
+    assert size == "2 x 128 tokens, rank 8"
+
+
+def test_the_operations_of_a_step_of_lora() -> None:
+    """By XLA's count of the same step without a loop over layers."""
+    network = gpt2.Config(
+        vocabulary=500, context=64, width=64, layers=2, heads=2,
+        attention_dropout=0, embedding_dropout=0, residual_dropout=0,
+    )  # fmt: skip
+    adapted = adapters.build(lora.Config(rank=1, targets=("attention.qkv",)), network)
+    texts = jnp.zeros((2, 64), jnp.int32)
+
+    def loss(adapter: Any, base: Any) -> Any:
+        whole = adapted.whole(adapter, languages.apart(base))
+        return adapted.model.loss(whole, texts, texts, jnp.ones((2, 64)))
+
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(lambda: languages.build(network).init(key))
+    own = jax.eval_shape(lambda base: adapted.init(key, base), shapes)
+    found = jax.jit(jax.grad(loss)).lower(own, shapes).cost_analysis()["flops"]
+    assert language_training.operations(network, 2, 64) == pytest.approx(found, rel=0.15)
+
+
 def test_without_the_reference_the_row_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(pairs, "PAIRS", 1)
+    monkeypatch.setattr(cases.Case, "pairs", 1)
     monkeypatch.setattr(pairs, "REFERENCES", tmp_path)
     monkeypatch.setitem(cases.STEPS, "mlp", 20)
     monkeypatch.setattr(cases, "suite", lambda *_: [small(cases.step("mlp", 1))])

@@ -2,14 +2,19 @@
 
 import json
 import shutil
+from functools import partial
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from interop import convert
 from interop.to_run import Wanted
 from jfl import tree
-from jfl.errors import UsageError
+from jfl.adapters import base as adapters
+from jfl.adapters import foreign
+from jfl.errors import CheckpointError, UsageError
 from jfl.models.files import Lora, open_adapter, open_language, write_adapter
 from tests.interop import networks
 
@@ -120,6 +125,40 @@ def test_there_and_back(case, tmp_path):
     with torch.no_grad():
         assert torch.equal(loaded(TOKENS).logits, wrapped(TOKENS).logits)
         assert not torch.equal(loaded(TOKENS).logits, networks.made(CASES[case][0])(TOKENS).logits)
+
+
+@pytest.mark.parametrize("case", some(CASES, "all", "head", "regular expression", "whole module"))
+def test_the_network_with_it_computes_what_peft_computes(case, tmp_path):
+    wrapped = adapted(case, tmp_path)
+    config, found = opened(tmp_path)
+    if case == "freed head":
+        with pytest.raises(CheckpointError, match="trains embedding and head apart"):
+            foreign.taken(found)
+        return
+    settings, adapter = foreign.taken(found)
+    base = open_language(tmp_path / "base")
+    built = adapters.build(settings, base.network)
+    start = jax.eval_shape(lambda: built.init(jax.random.key(0), base.params))
+    assert jax.tree.map(np.shape, start) == jax.tree.map(np.shape, adapter)
+    with torch.no_grad():
+        theirs = wrapped(TOKENS).logits.numpy()
+
+    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    def ours(adapter, base):
+        whole = built.whole(adapter, base)
+        return built.model.logits(whole, built.model.hidden(whole, jnp.asarray(TOKENS.numpy()))[0])
+
+    logits = ours(adapter, base.params)
+    scale = np.abs(theirs).max()
+    np.testing.assert_allclose(logits / scale, theirs / scale, rtol=0, atol=1e-5)
+
+    write_adapter(tmp_path / "ours", config, *foreign.given(settings, adapter))
+    if case in ("patterns", "regular expression", "some layers"):  # not alike in all layers
+        again = foreign.taken(opened(tmp_path, "ours")[1])
+        np.testing.assert_array_equal(ours(again[1], base.params), logits)
+    else:
+        files = [tmp_path / who / "adapter_model.safetensors" for who in ("ours", "theirs")]
+        assert files[0].read_bytes() == files[1].read_bytes()
 
 
 @pytest.mark.parametrize("case", CHOSEN)

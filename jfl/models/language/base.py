@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import jax
 from jaxtyping import Array, Float
 from pydantic import Field
 
@@ -75,7 +76,7 @@ class LanguageModel:
     layers: Callable[..., tuple[Float[Array, "B T d"], Cache | None]]
     """`layers(params, h, *, positions, mask, cache, key, first=0) -> h, cache`.
 
-    `params["layers"]` may be a slice of the stack, beginning with number `first`.
+    `params["layers"]` may be a slice of the stack, beginning with number `first`, or stand `apart`.
     """
     norm: Callable[[Params, Float[Array, "B T d"]], Float[Array, "B T d"]]
     """`norm(params, h) -> h`: the last norm."""
@@ -102,6 +103,18 @@ def build(
     """
     module = plugins.load("language", config.name)
     return module.build(config, computation or Computation(), wrap)
+
+
+def apart(params: Params) -> Params:
+    """Returns weights whose layers are a tuple, each with arrays of its own, rather than a stack.
+
+    Where they are read and not trained this saves copying each layer out of the stack, on CPUs a
+    sixth of a step; the compiled program is as long as the network.
+    """
+    stacked = params["layers"]
+    count = len(jax.tree.leaves(stacked)[0])
+    rows = tuple(jax.tree.map(lambda leaf, row=row: leaf[row], stacked) for row in range(count))
+    return params | {"layers": rows}
 
 
 def from_hf(content: dict[str, Any]) -> Config:

@@ -1,7 +1,7 @@
 """From the modules of a family of networks to a LanguageModel.
 
 Layers are alike: they are one module with stacked parameters, run by lax.scan, so that a compiled
-program is as large as that of one layer.
+program is as large as that of one layer. Those that stand apart are run one after the other.
 """
 
 from collections.abc import Callable
@@ -159,7 +159,7 @@ class _Decoder:
 
         def body(carry: Any, row: Any) -> tuple[Any, None]:
             h, kept = carry
-            params, layer = row
+            layer, params = row
             number = layer + first
             window = None if family.windows is None else jnp.asarray(family.windows)[number]
             causal = unmasked and window is None
@@ -169,11 +169,14 @@ class _Decoder:
             return module(h, mix, by, _rngs(key, number + 1)), None
 
         kept = None if cache is None else (cache["keys"], cache["values"])
-        numbers = jnp.arange(len(jax.tree.leaves(rows)[0]))
+        body = _REMAT[self.computation.remat](body)
         with self.precise:
-            (h, kept), _ = lax.scan(
-                _REMAT[self.computation.remat](body), (h, kept), (rows, numbers)
-            )
+            if isinstance(rows, tuple):
+                for number, row in enumerate(rows):
+                    (h, kept), _ = body((h, kept), (jnp.asarray(number), row))
+            else:
+                numbers = jnp.arange(len(jax.tree.leaves(rows)[0]))
+                (h, kept), _ = lax.scan(body, (h, kept), (numbers, rows))
         if kept is None or place.lengths is None:
             return h, None
         return h, {"keys": kept[0], "values": kept[1], "lengths": place.lengths}
@@ -221,10 +224,14 @@ class _Decoder:
     def losses(
         self, params: Params, h: Float[Array, "B T d"], targets: Int[Array, "B T"]
     ) -> Float[Array, "B T"]:
-        name = "head" if self.family.head else "embed"
-        needed, chunk = {name: params[name]}, self.computation.chunk
         with self.precise:
-            return cross_entropy.in_chunks(self.logits, needed, h, targets, chunk)
+            return cross_entropy.in_chunks(
+                self.logits, self._of_logits(params), h, targets, self.computation.chunk
+            )
+
+    def _of_logits(self, params: Params) -> Params:
+        name = "head" if self.family.head else "embed"
+        return {name: params[name]}
 
     def loss(
         self,
@@ -238,8 +245,13 @@ class _Decoder:
         key: PRNGKey | None = None,
     ) -> Float[Array, ""]:
         h, _ = self.hidden(params, tokens, positions=positions, mask=mask, key=key)
-        labels = jnp.where(weights > 0, targets, 0)
-        return cross_entropy.mean(self.losses(params, h, labels), weights)
+        labels, chunk = jnp.where(weights > 0, targets, 0), self.computation.chunk
+        with self.precise:
+            total = cross_entropy.total(
+                self.logits, self._of_logits(params), h, labels, weights, chunk
+            )
+        count = weights.sum()
+        return total / jnp.where(count > 0, count, 1)
 
     def _require_fits(self, length: int) -> None:
         longest = self.family.longest

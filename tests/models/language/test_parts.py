@@ -193,3 +193,27 @@ def test_a_fused_kernel_drops_no_weights():
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     with pytest.raises(UsageError, match=r"^attention_dropout=0\.1 can be trained with .*xla only"):
         jax.eval_shape(lambda p: model.hidden(p, TOKENS, key=jax.random.key(0)), shapes)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_layers_that_stand_apart_compute_the_same(name):
+    extra = (
+        {"scale_by_layer": True}
+        if name == "gpt2"
+        else {
+            "window": 2,
+            "full_layers": 1,
+            "kv_heads": 1,
+        }
+    )
+    config = {"gpt2": gpt2, "llama": llama}[name].Config(**TINY, **extra)
+    model = base.build(config, Computation(remat="full"))
+    params = parameters(model)
+
+    @quickly
+    def computed(params):
+        loss = jax.value_and_grad(model.loss)(params, TOKENS, TOKENS, jnp.ones(TOKENS.shape))
+        return loss, model.hidden(params, TOKENS, cache=model.cache(2, 6))
+
+    ((loss, slopes), cached), apart = computed(params), computed(base.apart(params))
+    close(apart, ((loss, base.apart(slopes)), cached), 1e-5)

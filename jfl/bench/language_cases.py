@@ -1,0 +1,43 @@
+"""What is measured of networks of language: cases with fixed names."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class LoraStep:
+    """A local step of LoRA on a network with GPT-2's defaults, but for some settings."""
+
+    name: str
+    batch: int
+    length: int
+    network: tuple[tuple[str, Any], ...] = ()
+    rank: int = 8
+
+    module: ClassVar[str] = "language_training"
+    script: ClassVar[str] = "torch_lora.py"
+    pairs: ClassVar[int] = 7
+
+    @property
+    def size(self) -> str:
+        """Returns what it is done on, for people."""
+        return f"{self.batch} x {self.length} tokens, rank {self.rank}"
+
+    def spec(self, data_settings: Any, arrays: str | None) -> dict[str, Any]:
+        """Returns what the process of jfl is told."""
+        del data_settings, arrays
+        return self._shape
+
+    def asked(self, facts: dict[str, Any], arrays: str) -> dict[str, Any]:
+        """Returns what the process of PyTorch is told."""
+        del facts, arrays
+        return self._shape | {"work": "step"}
+
+    @property
+    def _shape(self) -> dict[str, Any]:
+        sizes = {"batch": self.batch, "length": self.length, "rank": self.rank}
+        return {"network": dict(self.network), **sizes}
+
+
+LM = (LoraStep("lora/gpt2-small", batch=2, length=128),)
+"""The suite lm."""
