@@ -156,7 +156,7 @@ def bench_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _spread(median: float, ends: Sequence[float]) -> str:
-    return f"{median:.2f} x ({ends[0]:.2f} to {ends[1]:.2f})"
+    return f"{median:.2f} x ({ends[0]:.1f}-{ends[1]:.1f})"
 
 
 def _short_time(seconds: float) -> str:

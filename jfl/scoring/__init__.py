@@ -1,0 +1,1 @@
+"""How likely a language network finds texts: continuations, choices, whole texts."""
