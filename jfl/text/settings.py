@@ -7,7 +7,11 @@ from typing import Any
 from jfl.errors import DataError
 from jfl.text import content
 
-CONFIG, GENERATION, TEMPLATE = "tokenizer_config.json", "generation_config.json", "chat_template.jinja"
+CONFIG, GENERATION, TEMPLATE = (
+    "tokenizer_config.json",
+    "generation_config.json",
+    "chat_template.jinja",
+)
 _TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 _LISTS = ("additional_special_tokens", "extra_special_tokens")
 _BARS = re.compile(r"<[|\uff5c].*[|\uff5c]>", re.DOTALL)
@@ -56,7 +60,9 @@ def normal(known: dict[str, Any], where: str) -> dict[str, Any]:
         ends = known["eos_token_id"]
         ends = ends if isinstance(ends, list) else [ends]
         if not all(type(token) is int and token >= 0 for token in ends):
-            raise DataError(f"{where}: eos_token_id must be the numbers of tokens, not {ends!r:.60}")
+            raise DataError(
+                f"{where}: eos_token_id must be the numbers of tokens, not {ends!r:.60}"
+            )
         found["eos_token_id"] = ends
     return found
 

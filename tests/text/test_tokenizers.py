@@ -208,7 +208,17 @@ def test_damaged_files_are_refused_in_one_sentence(tmp_path: Path) -> None:
     whole = json.loads(made.byte_level())
     for change, words_ in (
         ({"model": {"type": "Other"}}, "is no working tokenizer"),
-        ({"decoder": {"type": "CTC", "pad_token": "a", "word_delimiter_token": "b", "cleanup": True}}, "decodes with CTC, which jfl does not know"),
+        (
+            {
+                "decoder": {
+                    "type": "CTC",
+                    "pad_token": "a",
+                    "word_delimiter_token": "b",
+                    "cleanup": True,
+                }
+            },
+            "decodes with CTC, which jfl does not know",
+        ),
         ({"added_tokens": [3]}, "holds 3 in added_tokens, which is no token"),
         ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, "no working"),
     ):

@@ -44,9 +44,7 @@ def open(place: Path) -> Tokenizer:
     return hf.from_content(made, known, path.resolve().parent.name, str(path))
 
 
-def from_pieces(
-    numbers: dict[str, int], merges: list[str], special: list[str], where: str
-) -> str:
+def from_pieces(numbers: dict[str, int], merges: list[str], special: list[str], where: str) -> str:
     """Returns the tokenizer.json of a vocabulary of GPT-2's kind.
 
     Args:

@@ -14,7 +14,9 @@ FILE = "tokenizer.json"
 
 def recognises(place: Path) -> bool:
     """Tells whether a file is, or a folder holds, a tokenizer.json."""
-    return place.is_file() and place.suffix == ".json" and _is_one(place) or (place / FILE).is_file()
+    return (
+        place.is_file() and place.suffix == ".json" and _is_one(place) or (place / FILE).is_file()
+    )
 
 
 def _is_one(place: Path) -> bool:

@@ -153,6 +153,8 @@ class _Ranks:
 
     def files(self) -> dict[str, str]:
         """See `base.Core`."""
-        lines = sorted((rank, base64.b64encode(word).decode()) for word, rank in self._ranks.items())
+        lines = sorted(
+            (rank, base64.b64encode(word).decode()) for word, rank in self._ranks.items()
+        )
         ranks = "".join(f"{word} {rank}\n" for rank, word in lines)
         return {f"{self._name}{_ENDING}": ranks, FILE: dumps(self._about, indent=1) + "\n"}
