@@ -7,15 +7,18 @@ from jinja2.exceptions import SecurityError
 
 from jfl.files import extent
 
-_STEPS, _LETTERS, _SECONDS = 1_000_000, 1 << 22, 5.0
+_STEPS, _LETTERS, _SECONDS = 50_000, 1 << 22, 5.0
+_MORE_STEPS, _MORE_LETTERS = 2_000, 8  # for each message, and for each of its letters
 _VALUES, _BITS = 1 << 18, 256
 
 
 class Budget:
     """Counts down; each method raises a SecurityError, in words for the user, at the end."""
 
-    def __init__(self) -> None:
-        self._steps, self._letters, self._until = _STEPS, _LETTERS, monotonic() + _SECONDS
+    def __init__(self, messages: int, letters: int) -> None:
+        self._until = monotonic() + _SECONDS
+        self._steps = _STEPS + _MORE_STEPS * messages
+        self._letters = self._most = _LETTERS + _MORE_LETTERS * letters
 
     def step(self) -> bool:
         """Counts one step; true, so that it can stand in a condition."""
@@ -45,10 +48,10 @@ class Budget:
             case list() | tuple() | dict():
                 self.room(extent.of_content(value, {}) * (_LETTERS // _VALUES))
             case int() if value.bit_length() > _BITS:
-                self.room(_LETTERS + 1)
+                self.room(self._most + 1)
         return value
 
     def room(self, count: int) -> None:
         """Refuses to make so many letters or values at once."""
-        if count > _LETTERS:
+        if count > self._most:
             raise SecurityError("it makes values without end")

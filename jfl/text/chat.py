@@ -7,7 +7,6 @@ not matter what a tokenizer merges over an edge. What people say never counts as
 
 import datetime
 import importlib
-import os
 import pkgutil
 import re
 from collections.abc import Callable, Sequence
@@ -98,7 +97,8 @@ class Format:
 
         Args:
             messages: the conversation.
-            prompt: a reply is to follow: ends with what stands before one.
+            prompt: a reply is to follow: it ends with what stands before one, and nothing in it
+                is to be learned.
 
         Raises:
             DataError: it is no conversation, or not one that the template writes.
@@ -107,8 +107,8 @@ class Format:
         _require_conversation(messages)
         hidden, fillers = self._hidden(messages)
         text, replies = self._run(hidden, prompt)
-        if replies is None:
-            replies = self._replies(hidden, text)
+        if prompt or replies is None:
+            replies = [] if prompt else self._replies(hidden, text)
         literal = []
         for letter, word in fillers.items():
             literal += [found.span() for found in re.finditer(letter, text)]
@@ -163,7 +163,11 @@ class Format:
 
 
 def _common(one: str, other: str) -> int:
-    return len(one) if other.startswith(one) else len(os.path.commonprefix([one, other]))
+    """Returns how many letters two texts have in common, from the first on."""
+    if other.startswith(one):
+        return len(one)
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _within(spans: Sequence[Span], replies: Sequence[Span]) -> list[bool]:

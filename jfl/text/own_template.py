@@ -61,8 +61,9 @@ class OwnTemplate:
             SafetyError: it does what no template needs, or does not end.
         """
         environment = self._environment
-        environment.budget = type(environment.budget)()
-        begin, end = unused(2, [self._source, *texts(messages), *self._named.values()])
+        said = texts(list(messages))
+        environment.budget = type(environment.budget)(len(messages), sum(map(len, said)))
+        begin, end = unused(2, [self._source, *said, *self._named.values()])
         environment.begin_mark, environment.end_mark = begin, end
         settings = self._named | {"messages": list(messages), "add_generation_prompt": prompt}
         try:

@@ -62,7 +62,7 @@ class Environment(ImmutableSandboxedEnvironment):
             extensions=[_Generation, loopcontrols],
             finalize=self._written,
         )
-        self.budget = Budget()
+        self.budget = Budget(0, 0)
         self.begin_mark = self.end_mark = ""
         self.filters = {name: self._limited(self.filters[name]) for name in _FILTERS}
         own = {"tojson": _json, "replace": self._replace, "join": self._join}
@@ -87,7 +87,7 @@ class Environment(ImmutableSandboxedEnvironment):
         """See `Budget`."""
         return self.budget.small(value)
 
-    def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
+    def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:  # noqa: ARG002
         """Ends a template that reads what it must not, even where it does nothing with it."""
         raise SecurityError(f"it reads {attribute[:60]!r}, which no template needs")
 
@@ -96,7 +96,7 @@ class Environment(ImmutableSandboxedEnvironment):
         return "".join([self._written(part) for part in parts])
 
     def _written(self, value: Any) -> str:
-        if isinstance(value, Namespace) or callable(value) and not isinstance(value, Undefined):
+        if isinstance(value, Namespace) or (callable(value) and not isinstance(value, Undefined)):
             raise SecurityError("it writes out what is no text")
         text = str(self.budget.small(value))
         self.budget.write(len(text))

@@ -20,7 +20,7 @@ CORPUS = [
     "It is a truth universally acknowledged, that a single man in possession of a good fortune, "
     "must be in want of a wife. However little known the feelings or views of such a man may be. ",
     "the quick brown fox jumps over the lazy dog 1234567890 times; don't, it's what we'll do!\n\n",
-    "def f(x):\n    return x ** 2  # naïve café — 日本語のテキスト, 한국어 문장, русский язык, 😀👩‍👩‍👧\n",
+    "def f(x):\n    return x ** 2  # naïve café — 日本語のテキスト, 한국어 문장, русский, 😀👩‍👧\n",
     "العربية עברית हिन्दी ไทย ελληνικά <|user|>\nassistant system user\n",
 ]
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|user|>")
@@ -32,7 +32,8 @@ SCRIPTS = (
 )  # fmt: skip
 PIECES = (
     *SPECIAL, " ", "  ", "\n", "\n\n", "\r\n", "\t", "\u3000", "\u00a0", "\u200d", "\ufeff", "\0",
-    "don't", "it'll", "123456", "...", "e\u0301", "👩‍👩‍👧", "🇫🇷", "<s>", "</s>", "▁", "Ġ", "İ", "ſ",
+    "don't", "it'll", "123456", "...", "e\u0301", "👩‍👧", "🇫🇷", "<s>", "</s>", "▁", "Ġ", "İ",
+    "\u017f",
 )  # fmt: skip
 
 

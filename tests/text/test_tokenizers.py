@@ -174,7 +174,7 @@ def test_a_vocabulary_that_cannot_tell_text_from_its_own_tokens_says_so() -> Non
     inner.add_special_tokens(["</s>"])
     ours = hf.from_content(inner.to_str(), {"eos_token": "</s>", "unk_token": "<unk>"})
     assert ours.encode("abz") == [2, 3, 0]
-    with pytest.raises(DataError, match="holds '</s>', which tokenizer.json cannot tell"):
+    with pytest.raises(DataError, match=r"holds '</s>', which tokenizer\.json cannot tell"):
         ours.encode("ab</s>")
 
 

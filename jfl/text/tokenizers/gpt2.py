@@ -1,4 +1,4 @@
-"""GPT-2's two files: vocab.json with merges.txt, or encoder.json with vocab.bpe as OpenAI has it."""
+"""GPT-2's two files: vocab.json with merges.txt, or OpenAI's encoder.json with vocab.bpe."""
 
 from pathlib import Path
 

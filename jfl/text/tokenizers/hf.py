@@ -14,15 +14,7 @@ FILE = "tokenizer.json"
 
 def recognises(place: Path) -> bool:
     """Tells whether a file is, or a folder holds, a tokenizer.json."""
-    return (
-        place.is_file() and place.suffix == ".json" and _is_one(place) or (place / FILE).is_file()
-    )
-
-
-def _is_one(place: Path) -> bool:
-    return place.name == FILE or (
-        place.name not in ("vocab.json", "encoder.json") and '"model"' in content.text(place)
-    )
+    return place.name == FILE or (place / FILE).is_file()
 
 
 def open(place: Path) -> Tokenizer:
