@@ -49,12 +49,9 @@ class Cutter:
 
 
 def of_bytes(text: str, lengths: Sequence[int]) -> list[Span]:
-    """Returns the spans of tokens that, one after the other, have so many bytes of a text."""
+    """Returns the spans of tokens that, one after the other, have so many bytes, 1 at least."""
     ends = list(accumulate(lengths))
     if text.isascii():
         return list(zip([0, *ends], ends, strict=False))
     at = [n for n, letter in enumerate(text) for _ in range(len(letter.encode()))]
-    return [
-        (at[end - length], at[end - 1] + 1) if length else (at[end - 1] + 1,) * 2
-        for end, length in zip(ends, lengths, strict=True)
-    ]
+    return [(at[e - n], at[e - 1] + 1) for e, n in zip(ends, lengths, strict=True)]

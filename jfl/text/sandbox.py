@@ -171,7 +171,7 @@ def _json(value: Any, ensure_ascii: bool = False, indent: Any = None, **others: 
     separators = others.get("separators")
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, sort_keys=bool(others.get("sort_keys")),
-        separators=separators and tuple(map(str, separators)),
+        separators=separators and (str(separators[0]), str(separators[1])),
     )  # fmt: skip
 
 
