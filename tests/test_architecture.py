@@ -29,6 +29,9 @@ HOMES = {
     "torch": ("interop/",),
     "h5py": ("interop/result_files.py",),
     "grpc": ("jfl/split/",),
+    "jinja2": ("jfl/text/",),
+    "tiktoken": ("jfl/text/",),
+    "tokenizers": ("jfl/text/",),
 }
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, SupportsIndex, runtime_checkable
 
 from jfl.errors import DataError
 from jfl.files import documents
@@ -112,11 +112,11 @@ class Tokenizer:
         except KeyError:  # rows of an embedding that only fill it up
             return b""
 
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+    def decode_bytes(self, ids: Iterable[SupportsIndex]) -> bytes:
         """Returns the text of numbers as bytes, which may begin or end inside a character."""
         return b"".join(self.piece(int(token), first=n == 0) for n, token in enumerate(ids))
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """Returns the text of numbers, special tokens as their strings, broken characters as �."""
         return self.decode_bytes(ids).decode("utf-8", "replace")
 

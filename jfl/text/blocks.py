@@ -1,7 +1,7 @@
 """Documents in an order that a seed gives, with a position from which it goes on exactly.
 
-All documents are never in memory: the files are shuffled, and documents within blocks that follow
-each other. A block is a function of the seed and of where it begins, so that is all there is to save.
+Never are all documents in memory: the files are shuffled, and documents within blocks that follow
+each other. A block is a function of the seed and of where it begins: no more has to be saved.
 """
 
 import hashlib
@@ -57,7 +57,7 @@ def blocks(
             empty, here = False, Place(epoch, block[0].file, block[0].row)
             if seed is not None:
                 turn = shuffled(len(block), seed, epoch, here.file, here.row)
-                block = [block[n] for n in turn]  # noqa: PLW2901
+                block = [block[n] for n in turn]
             yield here, block
         if empty:
             raise DataError(f"{texts.files[0]} and so on: {len(texts.files)} files hold no text")

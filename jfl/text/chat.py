@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jfl.errors import DataError, UsageError
+from jfl.text import content
 from jfl.text.base import Span, Tokenizer, require_whole
 from jfl.text.own_template import OwnTemplate, texts, unused
 
@@ -70,6 +71,8 @@ class Format:
                 f"{', '.join(names())}"
             )
         self._tokenizer = tokenizer
+        self.digest = content.digest("template", chosen, str(today))
+        """SHA-256 of how conversations are written."""
         strings = {number: word for word, number in tokenizer.special.items()}
         tokens = {
             "bos_token": tokenizer.bos,

@@ -18,12 +18,12 @@ from jfl.text.windows import State, about, resumed
 
 
 class Rows(NamedTuple):
-    """Rows of conversations, padded at the end."""
+    """Rows of conversations, padded at the end; W = T + 1."""
 
-    tokens: Int32[np.ndarray, "B T+1"]
-    trained: Bool[np.ndarray, "B T+1"]
+    tokens: Int32[np.ndarray, "B W"]
+    trained: Bool[np.ndarray, "B W"]
     """Which tokens a network is to write."""
-    talks: Int32[np.ndarray, "B T+1"]
+    talks: Int32[np.ndarray, "B W"]
     """The number of each token's conversation in its row, from 1 on; 0 = padding."""
 
 
@@ -61,11 +61,12 @@ class Packed:
         self._form, self._batch, self._size = form, batch, length + 1
         pad = tokenizer.pad if tokenizer.pad is not None else tokenizer.eos
         self._pad = 0 if pad is None else pad
-        self._about = about(texts, tokenizer, seed) | {"length": length}
+        self._about = about(texts, tokenizer, seed) | {"length": length, "template": form.digest}
         place, self._within, _ = resumed(state, self._about)
         self._place, self._rows = place, None
         self._seed = seed
-        self._counts = dict(state["left_out"]) if state else {"cut": 0, "without_reply": 0}
+        before = state.get("left_out") if state else None
+        self._counts = {key: int((before or {}).get(key, 0)) for key in ("cut", "without_reply")}
         self._now = dict.fromkeys(self._counts, 0)
         self._source = blocks(texts, seed, place, epochs)
 
@@ -113,7 +114,8 @@ class Packed:
         chat = self._form.tokens(messages)
         if len(chat.ids) > self._size:
             self._now["cut"] += 1
-            chat = Chat(chat.text, *(part[: self._size] for part in (chat.ids, chat.trained)), [])
+            ids, trained = chat.ids[: self._size], chat.trained[: self._size]
+            chat = Chat(chat.text, ids, trained, chat.spans[: self._size])
         if not any(chat.trained[1:]):
             self._now["without_reply"] += 1
             chat = Chat("", [], [], [])

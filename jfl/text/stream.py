@@ -5,6 +5,7 @@ Tokens may begin and end inside a character; what they have of one is kept until
 
 import codecs
 from collections.abc import Iterable
+from typing import SupportsIndex
 
 from jfl.text.base import Tokenizer
 
@@ -17,7 +18,7 @@ class Stream:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._first = True
 
-    def push(self, ids: Iterable[int]) -> str:
+    def push(self, ids: Iterable[SupportsIndex]) -> str:
         """Returns what more tokens add to the text: whole characters, often none."""
         more = []
         for token in ids:

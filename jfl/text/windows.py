@@ -1,8 +1,8 @@
 """Windows of one long stream of tokens, with the exact position of the next one.
 
 Documents follow each other; each begins with bos and ends with eos, as far as the tokenizer has
-them and they are two. Windows are [B, T + 1]: the last token of one is the first of the next, so
-that each token is asked for once.
+them and they are two. Windows are [B, W] with W = T + 1: the last token of one is the first of the
+next, so that each token is asked for once.
 """
 
 from collections import deque
@@ -58,10 +58,10 @@ class Windows:
         self._start = place, within
         self._source = self._documents(texts, seed, epochs, place, within, shuffle=seed is not None)
 
-    def __iter__(self) -> Iterator[Int32[np.ndarray, "B T+1"]]:
+    def __iter__(self) -> Iterator[Int32[np.ndarray, "B W"]]:
         return self
 
-    def __next__(self) -> Int32[np.ndarray, "B T+1"]:
+    def __next__(self) -> Int32[np.ndarray, "B W"]:
         """Returns the next windows."""
         step = self._batch * self._length
         while self._held - self._skip < step + 1:

@@ -18,7 +18,7 @@ def rows(path: Path, start: int) -> Iterator[Row]:
     Raises:
         DataError: the file is no such table.
     """
-    number = 0
+    number, names = 0, list[str]()
     csv.field_size_limit(LARGEST)  # of the process; Python's own is 131,072
     try:
         with path.open("rb") as raw:

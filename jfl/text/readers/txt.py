@@ -45,7 +45,7 @@ def _end(text: str) -> int:
 
 def _letters(path: Path) -> Iterator[str]:
     """Yields a text file's letters; line ends of Windows are as others."""
-    done = 0
+    done, chunk = 0, b""
     try:
         with path.open("rb") as file:
             encoding = texts.encoding(file.read(4))
