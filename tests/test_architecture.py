@@ -60,7 +60,7 @@ NO_OUTPUT = (
     "jfl/federated/following.py",
     "interop/experiments.py", "interop/inspect/patterns.py", "interop/formats/safetensors.py",
     "jfl/files/strict_json.py", "jfl/runs/manifest.py", "jfl/files/documents.py",
-    "jfl/files/plugin_code.py",
+    "jfl/files/plugin_code.py", "jfl/text/sandbox.py",
 )  # fmt: skip
 
 
