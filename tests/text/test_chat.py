@@ -10,7 +10,7 @@ import tokenizers as library
 from transformers import PreTrainedTokenizerFast
 
 from jfl.errors import DataError, SafetyError, UsageError
-from jfl.text import base, chat, tokenizers
+from jfl.text import base, budget, chat, tokenizers
 from jfl.text.tokenizers import hf
 from tests.text import made
 
@@ -237,10 +237,16 @@ HARMFUL = {
 
 
 @pytest.mark.parametrize("name", HARMFUL)
-def test_harmful_templates_are_refused_for_safety(name: str) -> None:
+def test_harmful_templates_are_refused_for_safety(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "_STEPS", 5000)
     with pytest.raises(SafetyError, match="chat template") as refused:
         chat.Format(ours(), HARMFUL[name] + "{{ 1 }}").tokens(talk(0))
     assert refused.value.code == 5
+    # what grows must be refused before it takes all memory or time
+    assert ("itself" in str(refused.value)) == (name == "calls itself")
+    assert ("it loops" in str(refused.value)) == (name in ("loops", "loops and drops", "macros"))
     assert "\n" not in str(refused.value)
 
 

@@ -116,6 +116,15 @@ def test_large_plain_files_come_in_pieces(tmp_path: Path, monkeypatch: pytest.Mo
         assert list(texts.find(tmp_path).documents(row=7)) == pieces[7:]
 
 
+def test_pieces_are_cut_where_tokenizers_cut(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "a.txt").write_text("some words\n\n  and more\n" * 20)
+    for size in range(40, 64):
+        monkeypatch.setattr(txt, "_PIECE", size)
+        pieces = [str(piece.content) for piece in texts.find(tmp_path).documents()]
+        assert len(pieces) > 5
+        assert all(piece.endswith("\n") and not piece[0].isspace() for piece in pieces)
+
+
 ROWS: list[tuple[dict[str, Any], list[tuple[str, str | None]]]] = [
     ({"messages": TALK}, [("user", "a"), ("assistant", "b")]),
     ({"messages": {"role": ["user", "assistant"], "content": ["a", "b"]}},

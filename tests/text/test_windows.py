@@ -133,7 +133,7 @@ def test_rows_hold_whole_conversations_and_go_on_where_they_were(
 ) -> None:
     found = talks(tmp_path)
     form = chat.Format(BYTES, "chatml")
-    whole = packed.Packed(found, BYTES, form, 3, 400, seed=seed, epochs=1)
+    whole = packed.Packed(found, BYTES, form, 3, 200, seed=seed, epochs=1)
     expected, states = [], [whole.state]
     for rows in whole:
         expected.append(rows)
@@ -148,14 +148,14 @@ def test_rows_hold_whole_conversations_and_go_on_where_they_were(
             assert (rows.tokens[row][rows.talks[row] == 0] == BYTES.pad).all()
             assert not rows.trained[row][rows.talks[row] == 0].any()
     every = [form.tokens(document.content) for document in found.documents()]
-    short = [one for one in every if len(one.ids) <= 401]
-    long = [one for one in every if len(one.ids) > 401]
+    short = [one for one in every if len(one.ids) <= 201]
+    long = [one for one in every if len(one.ids) > 201]
     assert seen == Counter(
-        [(tuple(c.ids[:401]), tuple(c.trained[:401])) for c in short + long if any(c.trained[:401])]
+        [(tuple(c.ids[:201]), tuple(c.trained[:201])) for c in short + long if any(c.trained[:201])]
     )
-    assert whole.left_out["cut"] == len(long)
+    assert whole.left_out["cut"] == len(long) > 4
     for number in range(len(states)):
-        rest = packed.Packed(found, BYTES, form, 3, 400, seed=seed, epochs=1, state=states[number])
+        rest = packed.Packed(found, BYTES, form, 3, 200, seed=seed, epochs=1, state=states[number])
         again = list(rest)
         assert len(again) == len(expected) - number
         for one, other in zip(expected[number:], again, strict=True):
@@ -163,7 +163,7 @@ def test_rows_hold_whole_conversations_and_go_on_where_they_were(
                 np.testing.assert_array_equal(a, b)
         assert rest.left_out == whole.left_out
     with pytest.raises(CheckpointError, match="saved with another template"):
-        packed.Packed(found, BYTES, chat.Format(BYTES, "x{{ messages }}"), 3, 400, seed=seed,
+        packed.Packed(found, BYTES, chat.Format(BYTES, "x{{ messages }}"), 3, 200, seed=seed,
                       state=states[0])  # fmt: skip
 
 
@@ -209,4 +209,17 @@ def test_packing_is_best_fit_of_the_longest_first() -> None:
         found = packed.pack(lengths, size)
         assert sorted(n for row in found for n in row) == [n for n, x in enumerate(lengths) if x]
         assert max((sum(lengths[n] for n in row) for row in found), default=0) <= size
-        assert len(found) == len(rows)
+        assert sorted(sum(lengths[n] for n in row) for row in found) == sorted(
+            sum(lengths[n] for n in row) for row in rows
+        )
+
+
+def test_full_rows_are_not_the_first_ones(tmp_path: Path) -> None:
+    rows = [{"prompt": "a" * (1 if n % 2 else 40), "completion": "b"} for n in range(120)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = texts.find(tmp_path, conversations=True)
+    form = chat.Format(BYTES, "chatml")
+    (only,) = islice(packed.Packed(found, BYTES, form, 80, 80, seed=0), 1)
+    several = np.flatnonzero(only.talks.max(axis=1) > 1)
+    assert len(several) == 20
+    assert 30 < several.mean() < 50
