@@ -157,11 +157,9 @@ class Format:
                     f"the chat template writes message {number + 1} otherwise when more follow, so "
                     "replies cannot be told apart; mark them with {% generation %} in the template"
                 )
-            ends = [text.rfind(stop, start, end) + len(stop) for stop in self._stops]
-            last = max(
-                (e for e, s in zip(ends, self._stops, strict=True) if e >= len(s)), default=end
-            )
-            spans.append((start, max(start, last)))
+            stops = {stop: text.rfind(stop, start, end) for stop in self._stops}
+            last = max((n + len(stop) for stop, n in stops.items() if n >= 0), default=end)
+            spans.append((start, last))
         return spans
 
 

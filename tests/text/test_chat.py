@@ -227,7 +227,7 @@ HARMFUL = {
     "macros": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}"
     "{{ f(60) }}",
     "calls itself": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-    "writes": "{% set x %}{% for i in range(99999) %}" + "y" * 999 + "{% endfor %}{% endset %}",
+    "writes": "{% set x %}{% for i in range(99999) %}" + "y" * 9999 + "{% endfor %}{% endset %}",
     "nested": "{{ " + "[" * 3000 + "]" * 3000 + " }}",
     "long": "a" * 300_000 + "{{ 1 }}",
     "json": "{{ messages | tojson(indent=1000000) }}",

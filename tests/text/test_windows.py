@@ -215,11 +215,10 @@ def test_packing_is_best_fit_of_the_longest_first() -> None:
 
 
 def test_full_rows_are_not_the_first_ones(tmp_path: Path) -> None:
-    rows = [{"prompt": "a" * (1 if n % 2 else 40), "completion": "b"} for n in range(120)]
+    rows = [{"prompt": "a" * (n % 7 + 1 if n % 2 else 40), "completion": "b"} for n in range(120)]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     found = texts.find(tmp_path, conversations=True)
     form = chat.Format(BYTES, "chatml")
-    (only,) = islice(packed.Packed(found, BYTES, form, 80, 80, seed=0), 1)
+    (only,) = islice(packed.Packed(found, BYTES, form, 85, 80, seed=0), 1)
     several = np.flatnonzero(only.talks.max(axis=1) > 1)
-    assert len(several) == 20
-    assert 30 < several.mean() < 50
+    assert 36 < several.mean() < 49  # of 85; 30 where rows stand by their first conversation
