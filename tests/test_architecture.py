@@ -29,6 +29,9 @@ HOMES = {
     "torch": ("interop/",),
     "h5py": ("interop/result_files.py",),
     "grpc": ("jfl/split/",),
+    "jinja2": ("jfl/text/",),
+    "tiktoken": ("jfl/text/",),
+    "tokenizers": ("jfl/text/",),
 }
 
 
@@ -57,7 +60,7 @@ NO_OUTPUT = (
     "jfl/federated/following.py",
     "interop/experiments.py", "interop/inspect/patterns.py", "interop/formats/safetensors.py",
     "jfl/files/strict_json.py", "jfl/runs/manifest.py", "jfl/files/documents.py",
-    "jfl/files/plugin_code.py",
+    "jfl/files/plugin_code.py", "jfl/text/sandbox.py",
 )  # fmt: skip
 
 

@@ -21,10 +21,12 @@ def decode(content: bytes) -> str:
     Raises:
         UnicodeDecodeError: they are no text; it is a ValueError.
     """
-    for mark, encoding in _MARKS.items():
-        if content.startswith(mark):
-            return content.decode(encoding)
-    return content.decode("utf-8")
+    return content.decode(encoding(content))
+
+
+def encoding(start: bytes) -> str:
+    """Returns how a text is encoded whose first bytes are these."""
+    return next((name for mark, name in _MARKS.items() if start.startswith(mark)), "utf-8")
 
 
 def read(path: Path) -> str:

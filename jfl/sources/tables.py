@@ -1,5 +1,6 @@
 """Parquet and Arrow files as the HuggingFace libraries write them; needs the extra `data`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,53 @@ def split_of(path: Path) -> str:
     return path.parent.name if first in {"data", "dataset"} else first
 
 
+def stream(path: Path, start: int = 0) -> Iterator[tuple[int, Any]]:
+    """Yields a file's batches of rows, a few in memory at a time, each with its first row's number.
+
+    Args:
+        path: the file.
+        start: number of the first row.
+
+    Raises:
+        DataError: pyarrow is not installed, or the file is damaged.
+        SafetyError: some rows unpack to far more than they honestly can.
+    """
+    pa, parquet = _arrow(path)
+    try:
+        first = 0
+        if path.suffix == ".parquet":
+            file = parquet.ParquetFile(path)
+            sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+            group = 0
+            while group < len(sizes) and first + sizes[group] <= start:
+                first, group = first + sizes[group], group + 1
+            batches = file.iter_batches(_ROWS, row_groups=list(range(group, len(sizes))))
+        else:
+            batches = pa.ipc.open_stream(pa.memory_map(str(path)))
+        for batch in batches:
+            Expansion(str(path), path.stat().st_size, ARCHIVES).spend(_written_out(batch))
+            for place in range(0, batch.num_rows, _ROWS):
+                part = batch.slice(place, _ROWS)
+                skipped = max(0, start - first)
+                if skipped < part.num_rows:
+                    yield first + skipped, part.slice(skipped)
+                first += part.num_rows
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).split("\n", maxsplit=1)[0]
+        raise DataError(f"{path} cannot be read ({reason}); download it again") from error
+
+
+def _arrow(place: Path) -> tuple[Any, Any]:
+    try:
+        import pyarrow as pa
+        from pyarrow import ipc, parquet  # noqa: F401 - pa.ipc is there after this
+    except ImportError as error:
+        raise DataError(
+            f"reading {place} needs pyarrow; install jfl's extra `data`, as in JFL_EXTRAS=data"
+        ) from error
+    return pa, parquet
+
+
 def read(place: Path, splits: list[str] | None) -> Any:
     """Returns one pyarrow table of the files of some splits, or of all.
 
@@ -33,13 +81,7 @@ def read(place: Path, splits: list[str] | None) -> Any:
         DataError: pyarrow is not installed, there is no such split, or a file is damaged.
         SafetyError: a file unpacks to far more than it honestly can.
     """
-    try:
-        import pyarrow as pa
-        from pyarrow import ipc, parquet
-    except ImportError as error:
-        raise DataError(
-            f"reading {place} needs pyarrow; install jfl's extra `data`, as in JFL_EXTRAS=data"
-        ) from error
+    pa, parquet = _arrow(place)
     there = files(place)
     chosen = [path for path in there if splits is None or split_of(path) in splits]
     if not chosen:
@@ -52,7 +94,7 @@ def read(place: Path, splits: list[str] | None) -> Any:
                 file = parquet.ParquetFile(path)
                 schema, batches = file.schema_arrow, file.iter_batches(_ROWS)
             else:
-                batches = ipc.open_stream(path.read_bytes())
+                batches = pa.ipc.open_stream(path.read_bytes())
                 schema = batches.schema
             spent = Expansion(str(path), path.stat().st_size, ARCHIVES)
             counted = [batch for batch in batches if not spent.spend(_written_out(batch))]

@@ -24,6 +24,19 @@ def words(text: str) -> list[str]:
     return _WORD.findall((_MARKUP.sub(" ", text[:end]) + text[end:]).lower())
 
 
+def places(text: str) -> list[tuple[str, int, int]]:
+    """Returns the same words, each with the characters of the text that it has: start, end."""
+    end = text.rfind(">") + 1
+    bare = _MARKUP.sub(lambda tag: " " * len(tag[0]), text[:end]) + text[end:]
+    lower = bare.lower()
+    # of all letters, only the dotted capital I has more of them when it is lower-cased
+    at = range(len(bare) + 1) if len(lower) == len(bare) else [
+        n for n, letter in enumerate([*bare, ""]) for _ in (letter.lower() or " ")
+    ]  # fmt: skip
+    found = _WORD.finditer(lower)
+    return [(word[0], at[word.start()], at[word.end() - 1] + 1) for word in found]
+
+
 def encode(
     texts: Sequence[str], max_words: int, max_length: int
 ) -> tuple[Int32[np.ndarray, "n L"], list[str]]:
