@@ -30,6 +30,7 @@ HOMES = {
     "h5py": ("interop/result_files.py",),
     "grpc": ("jfl/split/",),
     "jinja2": ("jfl/text/",),
+    "lm_eval": ("jfl/scoring/",),
     "tiktoken": ("jfl/text/",),
     "tokenizers": ("jfl/text/",),
 }

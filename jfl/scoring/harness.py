@@ -36,6 +36,7 @@ def harness(scorer: Scorer) -> Any:
             return [-each.nats for each in measured]
 
         def generate_until(self, requests: Sequence[Any], **_: Any) -> list[str]:
+            del requests
             raise UsageError("tasks that generate are not scored by likelihoods; leave them out")
 
     return Network()

@@ -111,7 +111,12 @@ class Both:
         return found
 
 
-@pytest.mark.parametrize("case", CASES)
+SLOW = {"gpt2 everywhere", "llama3"}
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=pytest.mark.slow) if c in SLOW else c for c in CASES]
+)
 def test_logits_gradients_and_merged_weights(case: str) -> None:
     both = Both(case)
     rng = np.random.default_rng(0)

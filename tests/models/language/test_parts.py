@@ -195,7 +195,7 @@ def test_a_fused_kernel_drops_no_weights():
         jax.eval_shape(lambda p: model.hidden(p, TOKENS, key=jax.random.key(0)), shapes)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("name", ["gpt2", pytest.param("llama", marks=pytest.mark.slow)])
 def test_layers_that_stand_apart_compute_the_same(name):
     extra = (
         {"scale_by_layer": True}
