@@ -107,14 +107,14 @@ def kept(
     q: Float[Array, "B T N h"],
     keys: Float[Array, "B K S h"],
     values: Float[Array, "B K S h"],
-    seen: Seen,
+    seen: Seen | None,
     rate: float,
     rngs: nnx.Rngs | None,
 ) -> Float[Array, "B T N h"]:
     """Lets queries read a cache; single ones read it as it lies, without laying it out anew."""
     batch, asked, heads, size = q.shape
     groups = keys.shape[1]
-    if asked > 1 or attend is not plain or rngs is not None:
+    if asked > 1 or attend is not plain or rngs is not None or seen is None:
         return attend(q, keys.swapaxes(1, 2), values.swapaxes(1, 2), seen, rate, rngs)
     grouped = q.reshape(batch, groups, heads // groups, size)
     over_size, over_slots = (((3,), (3,)), ((0, 1), (0, 1))), (((3,), (2,)), ((0, 1), (0, 1)))

@@ -267,16 +267,15 @@ class _Decoder:
 
 def _one_by_one(body: Any, h: Array, kept: Any, rows: tuple[Params, ...]) -> tuple[Array, Any]:
     """Runs layers that stand apart; a cache is a stack all the same, or stands apart likewise."""
-    apart = kept is not None and isinstance(kept[0], tuple)
-    own = list(zip(*kept, strict=True)) if apart else []
-    for number, row in enumerate(rows):
-        given = (own[number], 0) if apart else (kept, number)
-        (h, after), _ = body((h, given[0]), (jnp.asarray(number), given[1], row))
-        if apart:
-            own[number] = after
-        else:
-            kept = after
-    return h, tuple(zip(*own, strict=True)) if apart else kept
+    if kept is None or not isinstance(kept[0], tuple):
+        for number, row in enumerate(rows):
+            (h, kept), _ = body((h, kept), (jnp.asarray(number), number, row))
+        return h, kept
+    after = []
+    for number, (row, *own) in enumerate(zip(rows, *kept, strict=True)):
+        (h, memory), _ = body((h, tuple(own)), (jnp.asarray(number), 0, row))
+        after.append(memory)
+    return h, tuple(zip(*after, strict=True))
 
 
 def _rngs(key: PRNGKey | None, number: Any) -> nnx.Rngs | None:

@@ -40,9 +40,7 @@ class Places(NamedTuple):
         return jnp.broadcast_to(self.asked, (batch, self.asked.shape[1]))
 
 
-def empty(
-    layers: int, batch: int, length: int, heads: int, size: int, dtype: Any
-) -> Cache:
+def empty(layers: int, batch: int, length: int, heads: int, size: int, dtype: Any) -> Cache:
     """Returns a cache for texts of up to `length` tokens."""
     shape = layers, batch, heads, length, size
     return {
