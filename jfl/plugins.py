@@ -69,6 +69,7 @@ _NOT_PLUGINS = {
     "places",
     "rotary",
     "survey",
+    "turned",
     "winograd",
 }  # what the plugins of a folder share
 _ELSEWHERE = {"dnn": "mlp", "mlr": "mlp", "dir": "dirichlet", "pat": "pathological"}

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jfl.errors import UsageError
@@ -99,3 +100,26 @@ def fused(
     if rate and rngs is not None:
         raise UsageError(f"attention_dropout={rate} can be trained with attention=xla only")
     return kernel(q, k, v, mask=seen, is_causal=seen is None, scale=1 / math.sqrt(q.shape[-1]))
+
+
+def kept(
+    attend: Attend,
+    q: Float[Array, "B T N h"],
+    keys: Float[Array, "B K S h"],
+    values: Float[Array, "B K S h"],
+    seen: Seen | None,
+    rate: float,
+    rngs: nnx.Rngs | None,
+) -> Float[Array, "B T N h"]:
+    """Lets queries read a cache; single ones read it as it lies, without laying it out anew."""
+    batch, asked, heads, size = q.shape
+    groups = keys.shape[1]
+    if asked > 1 or attend is not plain or rngs is not None or seen is None:
+        return attend(q, keys.swapaxes(1, 2), values.swapaxes(1, 2), seen, rate, rngs)
+    grouped = q.reshape(batch, groups, heads // groups, size)
+    over_size, over_slots = (((3,), (3,)), ((0, 1), (0, 1))), (((3,), (2,)), ((0, 1), (0, 1)))
+    scores = lax.dot_general(keys, grouped, over_size, preferred_element_type=jnp.float32)
+    scores = scores.swapaxes(2, 3) / math.sqrt(size)
+    scores = jnp.where(seen, scores, jnp.finfo(jnp.float32).min)
+    shares = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
+    return lax.dot_general(shares, values, over_slots).reshape(q.shape)

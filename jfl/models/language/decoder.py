@@ -6,6 +6,7 @@ program is as large as that of one layer. Those that stand apart are run one aft
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -159,12 +160,12 @@ class _Decoder:
 
         def body(carry: Any, row: Any) -> tuple[Any, None]:
             h, kept = carry
-            layer, params = row
+            layer, place_in_cache, params = row
             number = layer + first
             window = None if family.windows is None else jnp.asarray(family.windows)[number]
             causal = unmasked and window is None
             seen = None if causal else attention.visible(place.asked, place.held, window)
-            mix = self._mixing(place, kept, layer, seen, number)
+            mix = self._mixing(place, kept, place_in_cache, seen, number)
             module = self.parts["layers"].bind(params)
             return module(h, mix, by, _rngs(key, number + 1)), None
 
@@ -172,29 +173,34 @@ class _Decoder:
         body = _REMAT[self.computation.remat](body)
         with self.precise:
             if isinstance(rows, tuple):
-                for number, row in enumerate(rows):
-                    (h, kept), _ = body((h, kept), (jnp.asarray(number), row))
+                h, kept = _one_by_one(body, h, kept, rows)
             else:
                 numbers = jnp.arange(len(jax.tree.leaves(rows)[0]))
-                (h, kept), _ = lax.scan(body, (h, kept), (numbers, rows))
+                (h, kept), _ = lax.scan(body, (h, kept), (numbers, numbers, rows))
         if kept is None or place.lengths is None:
             return h, None
         return h, {"keys": kept[0], "values": kept[1], "lengths": place.lengths}
 
     def _mixing(
-        self, place: Places, kept: Any, layer: Array, seen: attention.Seen | None, number: Array
+        self,
+        place: Places,
+        kept: Any,
+        layer: Array | int,
+        seen: attention.Seen | None,
+        number: Array,
     ) -> Mix:
         def mix(q: Array, k: Array, v: Array, rngs: nnx.Rngs | None) -> tuple[Array, Any]:
-            memory = None
+            memory, attend = None, self.attend
             if kept is not None and place.slots is not None:
                 memory = tuple(
                     places.put(old, layer, place.slots, new)
                     for old, new in zip(kept, (k, v), strict=True)
                 )
                 k, v = memory[0][layer], memory[1][layer]
+                attend = partial(attention.kept, attend)
             if self.family.scaled_by_layer:
                 q = q / (number + 1).astype(q.dtype)
-            return self.attend(q, k, v, seen, self.config.attention_dropout, rngs), memory
+            return attend(q, k, v, seen, self.config.attention_dropout, rngs), memory
 
         return mix
 
@@ -257,6 +263,19 @@ class _Decoder:
         longest = self.family.longest
         if longest is not None and length > longest:
             raise UsageError(f"a text of {length} tokens is longer than language.context={longest}")
+
+
+def _one_by_one(body: Any, h: Array, kept: Any, rows: tuple[Params, ...]) -> tuple[Array, Any]:
+    """Runs layers that stand apart; a cache is a stack all the same, or stands apart likewise."""
+    if kept is None or not isinstance(kept[0], tuple):
+        for number, row in enumerate(rows):
+            (h, kept), _ = body((h, kept), (jnp.asarray(number), number, row))
+        return h, kept
+    after = []
+    for number, (row, *own) in enumerate(zip(rows, *kept, strict=True)):
+        (h, memory), _ = body((h, tuple(own)), (jnp.asarray(number), 0, row))
+        after.append(memory)
+    return h, tuple(zip(*after, strict=True))
 
 
 def _rngs(key: PRNGKey | None, number: Any) -> nnx.Rngs | None:

@@ -7,14 +7,18 @@ A row that is masked out in a step keeps its cache as it is.
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jfl.errors import UsageError
 
-Cache = dict[str, Array]
-"""`keys` and `values` [L, B, S, K, h], and `lengths` [B]: how many slots of each row are filled."""
+Cache = dict[str, Any]
+"""`keys` and `values` [L, B, K, S, h], and `lengths` [B]: how many slots of each row are filled.
+
+Where layers stand `apart`, keys and values are tuples, for each layer an array with L = 1.
+"""
 
 _NOWHERE = np.iinfo(np.int32).max  # after every query
 
@@ -36,11 +40,9 @@ class Places(NamedTuple):
         return jnp.broadcast_to(self.asked, (batch, self.asked.shape[1]))
 
 
-def empty(
-    layers: int, batch: int, length: int, heads: int, size: int, dtype: Any
-) -> dict[str, Array]:
+def empty(layers: int, batch: int, length: int, heads: int, size: int, dtype: Any) -> Cache:
     """Returns a cache for texts of up to `length` tokens."""
-    shape = layers, batch, length, heads, size
+    shape = layers, batch, heads, length, size
     return {
         "keys": jnp.zeros(shape, dtype),
         "values": jnp.zeros(shape, dtype),
@@ -64,7 +66,7 @@ def find(tokens: Array, mask: Bool[Array, "B T"] | None, cache: Cache | None) ->
     count = jnp.cumsum(mask, axis=1, dtype=jnp.int32) - 1
     if cache is None:
         return Places(jnp.maximum(count, 0), jnp.where(mask, count, _NOWHERE), None, None)
-    size = cache["keys"].shape[2]
+    size = jax.tree.leaves(cache["keys"])[0].shape[3]
     if length > size:
         raise UsageError(f"{length} tokens do not fit into a cache of {size}")
     count = count + cache["lengths"][:, None]
@@ -74,12 +76,19 @@ def find(tokens: Array, mask: Bool[Array, "B T"] | None, cache: Cache | None) ->
     return Places(jnp.maximum(count, 0), held, jnp.where(mask, count, size), lengths)
 
 
+def apart(cache: Cache) -> Cache:
+    """Returns the cache with an array for each layer, which is written where it lies."""
+    layers = range(len(cache["keys"]))
+    cut = {name: tuple(cache[name][i : i + 1] for i in layers) for name in ("keys", "values")}
+    return cache | cut
+
+
 def put(
-    kept: Float[Array, "L B S K h"],
-    layer: Int[Array, ""],
+    kept: Float[Array, "L B K S h"],
+    layer: Int[Array, ""] | int,
     slots: Int[Array, "B T"],
     new: Float[Array, "B T K h"],
-) -> Float[Array, "L B S K h"]:
+) -> Float[Array, "L B K S h"]:
     """Writes the keys or values of new tokens into one layer's slots."""
     rows = jnp.arange(len(slots))[:, None]
-    return kept.at[layer, rows, slots].set(new.astype(kept.dtype), mode="drop")
+    return kept.at[layer, rows, :, slots].set(new.astype(kept.dtype), mode="drop")

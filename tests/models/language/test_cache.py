@@ -77,7 +77,7 @@ def test_a_row_that_has_ended_keeps_its_cache():
 def test_a_cache_is_plain_arrays_in_the_type_that_is_computed_in():
     cache = oracles.ours("all", dtype="bf16").cache(2, 7)
     shapes = {name: (leaf.shape, leaf.dtype.name) for name, leaf in cache.items()}
-    of_kept = ((2, 2, 7, 2, 8), "bfloat16")
+    of_kept = ((2, 2, 2, 7, 8), "bfloat16")
     assert shapes == {"keys": of_kept, "values": of_kept, "lengths": ((2,), "int32")}
 
 
