@@ -124,12 +124,13 @@ def config(header: Header, names: Collection[str], vocabulary: int) -> dict[str,
 
 
 def _gpt2(settings: Settings) -> dict[str, Any]:
+    width, inner = settings.count("embedding_length"), settings.count("feed_forward_length")
     return {
         "n_positions": settings.count("context_length"),
-        "n_embd": settings.count("embedding_length"),
+        "n_embd": width,
         "n_layer": settings.count("block_count"),
         "n_head": settings.count("attention.head_count"),
-        "n_inner": settings.count("feed_forward_length"),
+        "n_inner": None if inner == 4 * width else inner,
         "layer_norm_epsilon": settings.real("attention.layer_norm_epsilon"),
         "activation_function": "gelu_new",
     }
