@@ -4,6 +4,7 @@ Source: ggml-org/llama.cpp, src/llama-vocab.cpp, class llm_tokenizer_spm; Kudo a
 "SentencePiece", 2018.
 """
 
+import math
 from typing import Any
 
 from interop.gguf.header import Header
@@ -64,7 +65,7 @@ def _merges(header: Header, words: Words) -> list[list[str]]:
     }
     found = []
     for token, score in usual.items():
-        if len(token) > _LONGEST or score != score:
+        if len(token) > _LONGEST or math.isnan(score):
             raise CheckpointError(f"{header.where} has a piece that is far too long, or unscored")
         budget.spend(len(token) * (1 + len(token) // 16))
         for place in range(1, len(token)):

@@ -62,7 +62,7 @@ class Settings:
         value = self._take(key)
         if value is None and usual is not None:
             return usual
-        if type(value) not in (int, float) or not 0 < value < float("inf"):
+        if not isinstance(value, float) or not 0 < value < float("inf"):
             raise self._wrong(key, value, "a number above 0")
         return float(str(np.float32(value)))
 
@@ -73,7 +73,9 @@ class Settings:
 
     def special(self) -> dict[str, int]:
         """Returns the numbers of the tokens that begin and end texts and fill rows."""
-        found = {name: self._all.get(f"tokenizer.ggml.{key}_token_id") for key, name in _IDS.items()}
+        found = {
+            name: self._all.get(f"tokenizer.ggml.{key}_token_id") for key, name in _IDS.items()
+        }
         return {name: value for name, value in found.items() if type(value) is int}
 
     def require_nothing_left(self) -> None:
@@ -94,7 +96,9 @@ class Settings:
 
     def _wrong(self, key: str, value: Any, right: str) -> CheckpointError:
         said = "a list" if isinstance(value, Listed) else str(value)[:40]
-        return CheckpointError(f"{self._where} has {self.name}.{key[:80]}={said}; it must be {right}")
+        return CheckpointError(
+            f"{self._where} has {self.name}.{key[:80]}={said}; it must be {right}"
+        )
 
 
 def config(header: Header, names: Collection[str], vocabulary: int) -> dict[str, Any]:

@@ -18,8 +18,6 @@ _UNKNOWN, _CONTROL, _USER = 2, 3, 4
 _KINDS = {"gpt2": byte_level.model, "llama": pieces.model}
 
 
-
-
 def read(path: Path) -> tuple[str, dict[str, Any]]:
     """Returns the content of the tokenizer in a file; see `content`."""
     return content(headers.read(path))

@@ -1,7 +1,7 @@
 """The ordinary clients of package registries, asked for one archive by a package's name.
 
 npm runs no scripts, apt-get and a wheel have none. For a source archive pip would run its setup
-code to learn the name and version, although it only saves the file: it is given another `setuptools`
+code to learn name and version, although it only saves the file: it is given another `setuptools`
 than the real one, which copies what the archive says of itself and runs nothing.
 """
 

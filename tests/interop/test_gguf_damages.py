@@ -74,7 +74,7 @@ WRONG_ARRAYS = {
         {k: v for k, v in ARRAYS.items() if k[:3] != "tok"}, r"holds no token_embd\.weight"
     ),
     "surplus": (ARRAYS | {"blk.1.x.weight": ARRAYS[Q]}, "blk.1.x.weight, which is none of this ll"),
-    "a bias alone": (ARRAYS | {"blk.0.attn_v.bias": ARRAYS[V][:, 0]}, r"attn_v\.bias, which is non"),
+    "a bias alone": (ARRAYS | {"blk.0.attn_v.bias": ARRAYS[V][:, 0]}, r"attn_v\.bias, which is n"),
     "misshaped": (ARRAYS | {Q: ARRAYS[Q][:30]}, r"attn_q\.weight is \[30, 32\], but by its sett"),
     "flat": (ARRAYS | {Q: ARRAYS[Q].reshape(-1)}, r"attn_q\.weight is \[1024\], but by its sett"),
     "NaN": (spoiled(np.nan), "with 1 numbers that are not finite"),
@@ -100,7 +100,7 @@ SETTINGS = {
     "a word": ({"llama__block_count": "many"}, "llama.block_count=many; it must be a whole"),
     "too many layers": ({"llama__block_count": 3}, r"lacks blk\.1\.attn_norm\.weight"),
     "absurd": ({"llama__block_count": 2**32 - 1}, "it must be a whole number above 0|lacks blk"),
-    "heads of each layer": ({"llama__attention__head_count_kv": [1]}, "head_count_kv=a list; it mu"),
+    "heads of each layer": ({"llama__attention__head_count_kv": [1]}, "head_count_kv=a list; it m"),
     "heads": ({"llama__attention__head_count_kv": 2}, "contradicts itself"),
     "odd heads": ({"llama__attention__head_count": 5}, "contradicts itself|attn_q"),
     "NaN": ({"llama__rope__freq_base": float("nan")}, "freq_base=nan; it must be a number above 0"),
@@ -160,7 +160,9 @@ def test_a_setting_twice(tmp_path):
         open_language(path)
 
 
-@pytest.mark.parametrize("name", sorted(DAMAGES.keys() - {"not UTF-8", "twice"}))  # which spare its header
+@pytest.mark.parametrize(
+    "name", sorted(DAMAGES.keys() - {"not UTF-8", "twice"})
+)  # which spare its header
 def test_damaged_in_the_usual_ways(name, tmp_path):
     path = written(tmp_path / "a.gguf")
     path.write_bytes(DAMAGES[name](path.read_bytes()))

@@ -64,7 +64,7 @@ def test_its_tokenizer(smollm2, tokenizer, page):
     merges = [
         " ".join(merge) for merge in json.loads(tokenizer_content(smollm2)[0])["model"]["merges"]
     ]
-    for text in (page[:2000], "In 1813 she had 12,345 pounds.\n\tИ ещё 1 000 – 这是真的 🙂"):
+    for text in (page[:2000], "In 1813 she had 12,345 pounds.\n\tИ ещё 1 000 这是真的 🙂"):
         encoded = tokenizer.encode(text).ids
         assert encoded == gguf_tokens.byte_level(text, by_number, merges, "smollm")
         assert tokenizer.decode(encoded) == text

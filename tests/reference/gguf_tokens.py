@@ -4,6 +4,8 @@ Source: ggml-org/llama.cpp, src/llama-vocab.cpp: the regular expressions of
 LLAMA_VOCAB_PRE_TYPE_GPT2, _SMOLLM, _LLAMA3 and _QWEN2, llm_tokenizer_bpe and llm_tokenizer_spm.
 """
 
+import itertools
+
 import regex
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -53,10 +55,11 @@ def byte_level(text: str, tokens: list[str], merges: list[str], name: str) -> li
         if name == "llama-bpe" and "".join(pieces) in numbers:
             pieces = ["".join(pieces)]
         while True:
-            pairs = [(ranks.get(pair, len(ranks)), n) for n, pair in enumerate(zip(pieces, pieces[1:]))]
-            rank, place = min(pairs, default=(len(ranks), 0))
+            found_ranks = [ranks.get(pair, len(ranks)) for pair in itertools.pairwise(pieces)]
+            rank = min(found_ranks, default=len(ranks))
             if rank == len(ranks):
                 break
+            place = found_ranks.index(rank)
             pieces[place : place + 2] = ["".join(pieces[place : place + 2])]
         found += [numbers[piece] for piece in pieces]
     return found
@@ -66,7 +69,7 @@ def pieces(text: str, tokens: list[str], scores: list[float]) -> list[int]:
     """Merges the neighbours that make the piece with the highest score, the first of equal ones."""
     parts = list("\u2581" + text.replace(" ", "\u2581")) if text else []
     while True:
-        pairs = ["".join(pair) for pair in zip(parts, parts[1:])]
+        pairs = ["".join(pair) for pair in itertools.pairwise(parts)]
         known = [(-scores[tokens.index(pair)], n) for n, pair in enumerate(pairs) if pair in tokens]
         if not known:
             break
