@@ -81,7 +81,8 @@ def _pip(
         inert.mkdir(parents=True)
         (inert / "__init__.py").touch()
         (inert / "build_meta.py").write_text(_INERT)
-        environment = {"PYTHONPATH": str(inert.parent), "JFL_NAMED": f"{name}-{version}"}
+        named = f"{name.replace('-', '_')}-{version}"  # else pip takes the first word for the name
+        environment = {"PYTHONPATH": str(inert.parent), "JFL_NAMED": named}
     _run(words, place, environment)
 
 
