@@ -135,7 +135,9 @@ def test_npm_runs_no_scripts(clients, tmp_path):
 
 def test_what_npm_says_is_told(clients, tmp_path):
     npm(clients, b"", code=1)
-    with pytest.raises(DataError, match="npm's texts-of-ours 1.2 could not be brought: npm error co"):
+    with pytest.raises(
+        DataError, match="npm's texts-of-ours 1.2 could not be brought: npm error co"
+    ):
         packages.fetch(package("npm", b""), tmp_path / "ours")
 
 

@@ -67,14 +67,12 @@ def load(config: base.Config) -> base.Texts:
 
 def plain(tagged: str) -> str:
     """Returns what words with classes say; a line is a sentence, a tab begins a paragraph."""
-    paragraphs: list[list[str]] = []
+    paragraphs: list[list[tuple[str, str]]] = []
     for line in tagged.splitlines():
-        words = [_parted(word) for word in line.split()]
         if line.startswith("\t") or not paragraphs:
             paragraphs.append([])
-        if words:
-            paragraphs[-1].append(_joined(words))
-    return "\n\n".join(" ".join(sentences) for sentences in paragraphs if sentences) + "\n"
+        paragraphs[-1] += [_parted(word) for word in line.split()]
+    return "\n\n".join(_joined(words) for words in paragraphs if words) + "\n"
 
 
 def _parted(word: str) -> tuple[str, str]:
@@ -94,6 +92,8 @@ def _joined(words: list[tuple[str, str]]) -> str:
         if word == "'":
             quoted = not quoted
         made += " " * (apart and not closes and not between)
+        if word == "." and len(before) > 1 and before.endswith("."):
+            continue  # one that ends an abbreviation ends the sentence too
         made += _OPENING.get(word) or _CLOSING.get(word) or word
         apart, before = not (opens or between), word
     return made

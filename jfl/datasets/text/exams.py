@@ -7,6 +7,8 @@ Understanding", 2021; Liu et al., "LogiQA", 2020; Tafjord et al., "QuaRTz", 2019
 """
 
 import re
+import string
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -53,16 +55,20 @@ def load(config: base.Config) -> base.Texts:
     """
     assert isinstance(config, Config)
     found: dict[tuple[str, str], Question] = {}
+    numbers: Counter[str] = Counter()
     for file, content in base.packaged(config, PACKAGE, TITLE).items():
         exam, read = _READERS[file.partition("/")[0]]
         if config.exam not in (None, exam):
             continue
         for number, row in enumerate(_rows(content, file)):
             try:
-                question = read(row, f"{exam}_{len(found):05}")
+                question = read(row, f"{exam}_{numbers[exam]:05}")
             except (KeyError, TypeError, ValueError, IndexError) as error:
                 raise DataError(f"{find(config)}: row {number} of {file} is no question") from error
-            found.setdefault((exam, question.text + "\n".join(question.choices)), question)
+            known = exam, "\n".join((question.text, *question.choices))
+            if known not in found:
+                found[known] = question
+                numbers[exam] += 1
     return base.Texts(
         name=TITLE,
         documents=tuple(found.values()),
@@ -121,8 +127,16 @@ def _sarcasm(row: dict[str, Any], name: str) -> Question:
 
 def _reasoning(row: dict[str, Any], name: str) -> Question:
     steps = tuple(map(str, row["correct_steps"]))
-    answer = str(row["target"])
-    return Question(str(row["question"]), name, owner=str(row["task"]), answer=answer, steps=steps)
+    asked, task, answer = str(row["question"]), str(row["task"]), str(row["target"])
+    before, options, listed = asked.partition("\nOptions:\n")
+    if not options:
+        return Question(asked, name, owner=task, answer=answer, steps=steps)
+    choices = tuple(re.findall(r"^\([A-Z]\) (.*)$", listed, re.MULTILINE))
+    right = string.ascii_uppercase.index(answer.strip("()"))
+    return Question(
+        before, name, owner=task, label=answer.strip("()"), choices=choices, right=right,
+        answer=choices[right], steps=steps,
+    )  # fmt: skip
 
 
 _READERS: dict[str, tuple[str, Callable[[dict[str, Any], str], Question]]] = {
