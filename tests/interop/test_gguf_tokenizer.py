@@ -9,6 +9,7 @@ from interop import convert
 from interop.to_run import Wanted
 from jfl.errors import CheckpointError
 from jfl.models.files import tokenizer_content
+from jfl.text.tokenizers import hf
 from tests.interop import gguf_files
 from tests.interop.test_gguf_damages import ABOUT, ARRAYS
 from tests.reference import gguf_tokens
@@ -146,6 +147,25 @@ def test_sentence_pieces(sentence_pieces, tmp_path):
         found = made.encode(text).ids
         assert found == [1, *gguf_tokens.pieces(text, tokens, scores)], text
         assert made.decode(found) == text
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_jfl_encodes_with_it(kind, byte_level, sentence_pieces, tmp_path):
+    held = sentence_pieces if kind == "llama" else byte_level
+    template = "{{ messages[0].content }}"
+    about = pieces(held, chat_template=template) if kind == "llama" else (
+        words(held, "smollm", chat_template=template)
+    )  # fmt: skip
+    whole, known = tokenizer_content(written(tmp_path / "a.gguf", about, held[0]))
+    ours, theirs = hf.from_content(whole, known), tokenizers.Tokenizer.from_str(whole)
+    assert (ours.vocabulary, ours.template) == (len(held[0]), template)
+    assert ours.eos == about["ggml.eos_token_id"]
+    assert ours.prefix == ((1,) if kind == "llama" else ())
+    for text in texts():
+        if "<" not in text:
+            expected = theirs.encode(text, add_special_tokens=False).ids
+            assert list(ours.encode(text)) == expected, text
+            assert ours.decode(expected) == text
 
 
 def test_what_frames_a_text(sentence_pieces, tmp_path):

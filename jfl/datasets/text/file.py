@@ -1,6 +1,6 @@
-"""Your own texts: a .txt file, a folder of them, or .jsonl with a text a line, named by data.dir.
+"""Your own texts: .txt, .jsonl, .csv or tables of them, a file or a folder, named by data.dir.
 
-A folder's files are one document each, in the order of their names.
+A file of plain text is one document, and so is each row of the others; see jfl/text/texts.py.
 """
 
 from collections.abc import Iterator
@@ -11,11 +11,10 @@ from pydantic import Field
 
 from jfl.datasets.text import base
 from jfl.datasets.text.base import Document
-from jfl.errors import DataError
-from jfl.files import documents, texts
+from jfl.errors import DataError, JflError
+from jfl.text import fields, texts
 
 TITLE = "texts of a file"
-_ENDINGS = (".txt", ".jsonl")
 _LARGEST = 1 << 30  # bytes of all files
 _LONGEST = 256  # letters of an owner
 
@@ -25,64 +24,55 @@ class Config(base.Config):
 
     name: Literal["file"] = "file"
     text: str = "text"
-    """What a row of .jsonl calls its text."""
+    """What rows call their text."""
     owner: str | None = Field(default=None, max_length=_LONGEST)
-    """What a row calls the one whose text it is, such as author; none = the file's name."""
+    """What rows call the one whose text it is, such as author; none = the file's name."""
 
 
 def find(config: base.Config) -> Path | None:
     """Returns the file or folder, if it holds texts."""
-    place = config.place
-    return place if place is not None and _files(place) else None
+    if config.place is None:
+        return None
+    try:
+        texts.find(config.place)
+    except JflError:
+        return None
+    return config.place
 
 
 def load(config: base.Config) -> base.Texts:
     """Reads the texts.
 
     Raises:
-        DataError: there are none, or one is not UTF-8.
+        DataError: there are none, or one is damaged.
     """
     assert isinstance(config, Config)
-    place = find(config)
-    if place is None:
-        looked = config.place or "data.dir, which names none"
-        raise base.Absent(f"no texts are in {looked}: name a .txt, a .jsonl or a folder of .txt")
-    paths = _files(place)
-    size = sum(path.stat().st_size for path in paths)
+    place = config.place
+    if place is None or not place.exists():
+        looked = place or "data.dir, which names none"
+        raise base.Absent(f"no texts are in {looked}: name a file or folder of .txt or .jsonl")
+    given = texts.find(place, column=config.text)
+    size = sum(path.stat().st_size for path in given.files if path.is_file())
     if size > _LARGEST:
         raise DataError(f"{place} holds {size:,} bytes of text; give at most {_LARGEST:,} at once")
-    found: list[Document] = []
-    for path in paths:
-        name = path.relative_to(place if place.is_dir() else place.parent).as_posix()
-        try:
-            whole = texts.read(path)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} is no text in UTF-8 ({str(error)[:100]})") from error
-        if path.suffix.lower() == ".jsonl":
-            found += _rows(whole, name, config)
-        else:
-            found.append(Document(whole, name, owner=name))
+    found = [document for path in given.files for document in _documents(given, path, config)]
     return base.Texts(place.name, tuple(found), "file", "yours", str(place))
 
 
-def _files(place: Path) -> list[Path]:
-    if place.is_file():
-        return [place] if place.suffix.lower() in _ENDINGS else []
-    paths = place.rglob("*") if place.is_dir() else ()
-    return sorted(path for path in paths if path.suffix.lower() in _ENDINGS and path.is_file())
-
-
-def _rows(whole: str, name: str, config: Config) -> Iterator[Document]:
-    for number, line in enumerate(whole.split("\n")):
-        if not line.strip():
-            continue
-        try:
-            row = documents.load(line)
-        except ValueError as error:
-            raise DataError(f"row {number} of {name} is no JSON ({str(error)[:60]})") from error
-        text = row.get(config.text) if isinstance(row, dict) else None
-        owner = name if config.owner is None or not isinstance(row, dict) else row.get(config.owner)
-        if not isinstance(text, str) or not isinstance(owner, str | int):
-            wanted = config.text if not isinstance(text, str) else config.owner
-            raise DataError(f"row {number} of {name} has no text called {wanted}")
-        yield Document(text, f"{name}:{number}", owner=str(owner)[:_LONGEST])
+def _documents(given: texts.Texts, path: Path, config: Config) -> Iterator[Document]:
+    place = config.place
+    inside = place is not None and place != path and path.is_relative_to(place)
+    name = path.relative_to(place).as_posix() if inside and place is not None else path.name
+    pieces: list[str] = []
+    for number, row in enumerate(given.reader.rows(path, 0)):
+        where = f"{name}:{row.get('#', number)}"
+        text = fields.plain(row, given.column or config.text, f"{path}, row {number + 1}")
+        if "ends" in row:  # plain text comes in pieces
+            pieces.append(text)
+            if row["ends"]:
+                yield Document("".join(pieces), name, owner=name)
+        elif text:
+            owner = name if config.owner is None else row.get(config.owner)
+            if not isinstance(owner, str | int):
+                raise DataError(f"{path}, row {number + 1}, has no {config.owner} of its text")
+            yield Document(text, where, owner=str(owner)[:_LONGEST])

@@ -194,12 +194,12 @@ def test_files_of_your_own(tmp_path):
     rows.write_text('{"body": "x\\n", "who": 3}\n\n{"body": "y", "who": "z"}\n')
     documents = base.load(own.Config(dir=str(rows), text="body", owner="who")).documents
     assert documents == (Document("x\n", "d.jsonl:0", "3"), Document("y", "d.jsonl:2", "z"))
-    with pytest.raises(DataError, match=r"row 0 of d\.jsonl has no text called text"):
+    with pytest.raises(DataError, match=r"d\.jsonl, row 1"):
         base.load(own.Config(dir=str(rows)))
-    with pytest.raises(DataError, match=r"row 0 of d\.jsonl has no text called nobody"):
+    with pytest.raises(DataError, match=r"d\.jsonl, row 1, has no nobody of its text"):
         base.load(own.Config(dir=str(rows), text="body", owner="nobody"))
     (tmp_path / "b.txt").write_bytes(b"\xff")
-    with pytest.raises(DataError, match=r"b\.txt is no text in UTF-8"):
+    with pytest.raises(DataError, match=r"b\.txt is no UTF-8 text"):
         base.load(own.Config(dir=str(tmp_path / "b.txt")))
     (tmp_path / "b.txt").write_bytes(b" \n")
     with pytest.raises(DataError, match=r"b\.txt holds no text"):
