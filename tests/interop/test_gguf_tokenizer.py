@@ -21,7 +21,7 @@ READ = (
     "must be in want of a wife. In 1813 she'd 12,345 pounds!  Она сказала: «да»... 这是真的。 ñandú"
 )
 ODD = [
-    "", " ", "  two  spaces ", "\n\n a\r\n\tb", "It's I'LL we'Ve they'd", "3.14159 1234567 ½ ٣٤",
+    "", " ", "zzq zzq", "  two  spaces ", "\n\n a\r\n\tb", "It's I'LL we'Ve they'd", "3.14159 1234567 ½ ٣٤",
     "é e\u0301 ﬁ", "🙂🏽 a🙂", "<|end|>", "a<|end|>b <tool> c", "x_y-z…!?",
     "\u00a0\u3000", "\ua731 Ǆ \u0627 ب",
 ]  # fmt: skip
@@ -48,8 +48,8 @@ def byte_level():
     model = json.loads(made.to_str())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
     merges = [" ".join(merge) for merge in model["merges"]]
-    kinds = [3, 3] + [1] * (len(tokens) - 2)
-    return [*tokens, "<tool>"], [*kinds, 4], merges
+    kinds = [3, 3] + [1] * (len(tokens) - 1)
+    return [*tokens, "zzq", "<tool>"], [*kinds, 4], merges  # no merge makes zzq
 
 
 def written(path, about, tokens, kind="llama"):
@@ -125,7 +125,9 @@ def sentence_pieces():
     distinct = [*dict.fromkeys(merged), *(letter for letter in single if letter not in merged)]
     tokens += distinct
     kinds = kinds[: len(tokens)]
-    scores = [0.0] * 259 + [-float(rank) for rank in range(len(distinct))]
+    ranks = np.random.default_rng(1).permutation(len(distinct))  # numbers do not follow scores
+    tokens[259:] = [distinct[rank] for rank in ranks]
+    scores = [0.0] * 259 + [-float(rank) for rank in ranks]
     return tokens, kinds, scores
 
 
