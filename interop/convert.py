@@ -6,6 +6,7 @@ from typing import Any
 from interop import experiments, one_model, to_file, to_run
 from interop import snapshot as snapshots
 from interop.formats import find
+from interop.gguf import convert as gguf
 from interop.language import convert as folders
 from interop.pickles import files, listing
 from interop.snapshot import Snapshot
@@ -46,13 +47,16 @@ def run(
     if target.exists() and not dry:
         raise UsageError(f"{target} exists already; give another name")
     with budget.held(source, *([] if base is None else [Path(base)])):
-        if base is not None or folders.takes(source, target, suffix):
+        blocks = base is None and gguf.takes(source, target, suffix)
+        if base is not None or blocks or folders.takes(source, target, suffix):
             others = {
                 "--client": client, "--names": scheme, "--model": wanted.model, "--key": wanted.key,
                 "--data": wanted.data, "key=value": wanted.changes or None,
             }  # fmt: skip
             if other := next((option for option, given in others.items() if given), None):
                 raise UsageError(f"{other} does not go with folders of transformers and PEFT")
+            if blocks:
+                return gguf.run(source, target, suffix=suffix, dry=dry)
             into = None if base is None else Path(base)
             return folders.run(source, target, base=into, suffix=suffix, dry=dry)
         if source.is_dir() and (source / "config.yaml").is_file():

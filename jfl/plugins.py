@@ -26,6 +26,7 @@ PACKAGES = {
     "language": "jfl.models.language",
     "model": "jfl.models",
     "partition": "jfl.federated.partition",
+    "text": "jfl.datasets.text",
 }
 # config section -> folder of plugins from outside
 FOLDERS = {
@@ -36,6 +37,7 @@ FOLDERS = {
     "language": "language",
     "model": "models",
     "partition": "partition",
+    "text": "texts",
 }
 # config section -> what a plugin must define
 DEFINES = {
@@ -46,6 +48,7 @@ DEFINES = {
     "language": ("Config", "build"),
     "model": ("Config", "build", "image_size"),
     "partition": ("Config",),
+    "text": ("Config", "TITLE", "find", "load"),
 }
 KEYS = {"heads": "method", "job": "kind"}
 """The setting that names a section's plugin, where it is not `name`."""
@@ -69,6 +72,7 @@ _NOT_PLUGINS = {
     "places",
     "rotary",
     "survey",
+    "text",
     "turned",
     "winograd",
 }  # what the plugins of a folder share

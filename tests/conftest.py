@@ -22,6 +22,7 @@ import pytest
 
 from jfl import plugins
 from jfl.errors import UsageError
+from tests import fetched
 
 matplotlib.use("agg")  # there is no display
 
@@ -103,3 +104,25 @@ def fashion_mnist_dir() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+def _there(path: Path) -> Path:
+    if not path.exists():
+        reason = f"{path} is absent: bring it with `python -m tests.fetched`"
+        if os.environ.get("JFL_REQUIRE_SMOLLM2") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The real SmolLM2-135M-Instruct; where it must be there, its absence fails."""
+    return _there(fetched.SMOLLM2 / fetched.FILE)
+
+
+@pytest.fixture(scope="session")
+def austen() -> str:
+    """The folder of texts that holds Jane Austen's novels; where they must be there, likewise."""
+    _there(fetched.texts("austen"))
+    return str(fetched.CACHE)

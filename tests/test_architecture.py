@@ -28,6 +28,7 @@ HOMES = {
     "PIL": ("jfl/sources/pictures.py",),
     "torch": ("interop/",),
     "h5py": ("interop/result_files.py",),
+    "gguf": ("interop/gguf/",),
     "grpc": ("jfl/split/",),
     "jinja2": ("jfl/text/",),
     "lm_eval": ("jfl/scoring/",),

@@ -11,6 +11,7 @@ import pytest
 
 from jfl.cli import COMMANDS
 from tests.command_line import CALL, CHECKOUT, ENVIRONMENT, SMALL, copied
+from tests.interop import test_gguf_damages
 from tests.test_launcher import LAUNCHER, load
 
 # what core brings, or brings along: tensorboardX needs protobuf, etils may have the other
@@ -76,6 +77,7 @@ def test_help(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_commands_work_or_name_the_extra(tmp_path: Path) -> None:
     here = str(copied(tmp_path))
+    test_gguf_damages.written(tmp_path / "a.gguf", test_gguf_damages.blocks("Q8_0", 34))
     (tmp_path / "Digits_FedAvg_test_0.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
     (tmp_path / "table").mkdir()
     (tmp_path / "table" / "train.parquet").write_bytes(b"PAR1" + bytes(64) + b"PAR1")
@@ -102,6 +104,7 @@ def test_commands_work_or_name_the_extra(tmp_path: Path) -> None:
         "torch": ["convert", here, "model.pt", "--client", "0"],
         "data": ["train", SMALL, "data=hf", "data.dir=table"],
         "h5": ["table", "Digits_FedAvg_test_0.h5"],
+        "lm": ["convert", "a.gguf", "folder"],
     }
     calls = [[command, *words] for command, words in works.items()]
     done = run([*calls, *refused.values()], tmp_path)

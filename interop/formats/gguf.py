@@ -4,24 +4,17 @@ Source: ggml-org/ggml, docs/gguf.md, and the block sizes of its types.
 """
 
 import math
-import struct
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 
-from interop.formats.base import MOST_ARRAYS, Contents, Entry, distinct, stored
-from jfl.errors import CheckpointError
+from interop.formats.base import Contents, Entry, stored
+from interop.gguf import header as headers
+from interop.gguf.header import Header, Listed, Span
 from jfl.sources.npy import numbers
 from jfl.sources.pickles.regions import File
-from jfl.sources.pickles.tokens import Tape
 
-_SIMPLE = {
-    0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q",
-    12: "<d",
-}  # fmt: skip
-_TEXT, _LIST = 8, 9
 _PLAIN = {
     0: np.dtype("<f4"), 1: np.dtype("<f2"), 24: np.dtype("i1"), 25: np.dtype("<i2"),
     26: np.dtype("<i4"), 27: np.dtype("<i8"), 28: np.dtype("<f8"), 30: np.dtype(ml_dtypes.bfloat16),
@@ -39,19 +32,7 @@ _BLOCKS = {
     38: ("IQ4_NL_8_8", 32, 18), 39: ("MXFP4", 32, 17), 40: ("NVFP4", 64, 36),
     41: ("Q1_0", 128, 18), 42: ("Q2_0", 64, 18),
 }  # fmt: skip
-_MOST = 1_000_000  # settings
-_LONGEST = 1 << 20  # bytes of a text that is kept
 _SHOWN = 64  # settings
-_ALIGNMENT = 32  # bytes, where the file says no other
-
-
-class _Span(NamedTuple):
-    """An array of the header; `start` counts from where the numbers begin."""
-
-    name: str
-    shape: tuple[int, ...]
-    kind: int
-    start: int
 
 
 def read(path: Path) -> Contents:
@@ -60,41 +41,24 @@ def read(path: Path) -> Contents:
     Raises:
         CheckpointError: it is damaged, cut short, or no such file.
     """
-    file = File(path)
-    tape = Tape(file.whole())
+    header = headers.read(path)
+    shown = [(k, v) for k, v in list(header.settings.items())[:_SHOWN] if type(v) is not Listed]
+    return Contents("gguf", entries(header), {"metadata": dict(shown)})
+
+
+def entries(header: Header) -> list[Entry]:
+    """Returns the arrays of a file, in its order; those in blocks have `raw` and no rows.
+
+    Raises:
+        CheckpointError: the file does not hold all their numbers, or holds some twice.
+    """
     try:
-        if tape.take(4) != b"GGUF":
-            raise ValueError("it does not start as one")
-        version, count, settings = struct.unpack("<IQQ", tape.take(20))
-        if version not in (2, 3) or count > MOST_ARRAYS or settings > _MOST:
-            raise ValueError(f"version {version}, {count} arrays, {settings} settings")
-        about = {}
-        for _ in range(settings):
-            key = _text(tape)
-            (kind,) = struct.unpack("<I", tape.take(4))
-            about[key] = _value(tape, kind)
-        spans = [_span(tape) for _ in range(count)]
-        distinct(str(path), [(span.name, span.name) for span in spans])
-        alignment = about.get("general.alignment", _ALIGNMENT)
-        if type(alignment) is not int or alignment < 1:
-            raise ValueError(f"general.alignment={alignment}")
-        entries = _entries(file, -(-tape.position // alignment) * alignment, spans)
-    except (ValueError, struct.error, RecursionError) as error:
-        raise CheckpointError(f"{path} is no GGUF file, or damaged ({str(error)[:200]})") from error
-    shown = {key: value for key, value in list(about.items())[:_SHOWN] if value is not None}
-    return Contents("gguf", entries, {"metadata": shown})
+        return _entries(header.file, header.base, header.spans)
+    except ValueError as error:
+        raise headers.damaged(header.file.path, error) from error
 
 
-def _span(tape: Tape) -> _Span:
-    name = _text(tape)
-    (axes,) = struct.unpack("<I", tape.take(4))
-    if axes > 8:
-        raise ValueError(f"{axes} axes")
-    shape = tuple(reversed(struct.unpack(f"<{axes}Q", tape.take(8 * axes))))
-    return _Span(name, shape, *struct.unpack("<IQ", tape.take(12)))
-
-
-def _entries(file: File, base: int, spans: list[_Span]) -> list[Entry]:
+def _entries(file: File, base: int, spans: list[Span]) -> list[Entry]:
     """Returns the arrays, checked to lie in the file and not over one another."""
     known = {span: _size(span) for span in spans}
     ordered = sorted(spans, key=lambda span: (span.start, known[span] or 0))
@@ -113,7 +77,7 @@ def _entries(file: File, base: int, spans: list[_Span]) -> list[Entry]:
     return [_entry(file, base, span, sizes[span]) for span in spans]
 
 
-def _size(span: _Span) -> int | None:
+def _size(span: Span) -> int | None:
     """Returns the bytes of an array, None where its type is not known."""
     if span.kind in _PLAIN:
         return math.prod(span.shape) * _PLAIN[span.kind].itemsize
@@ -125,37 +89,10 @@ def _size(span: _Span) -> int | None:
     return math.prod(span.shape) // block * size
 
 
-def _entry(file: File, base: int, span: _Span, size: int) -> Entry:
+def _entry(file: File, base: int, span: Span, size: int) -> Entry:
     numbers(span.shape)  # the type may be unknown, and an axis of none hides others
     dtype = _PLAIN.get(span.kind)
     if dtype is not None:
         return stored(file, base + span.start, span.name, span.shape, dtype)
     word = _BLOCKS[span.kind][0] if span.kind in _BLOCKS else f"type {span.kind}"
     return Entry(span.name, span.shape, word, size, raw=lambda: file.read(base + span.start, size))
-
-
-def _text(tape: Tape) -> str:
-    (length,) = struct.unpack("<Q", tape.take(8))
-    if length > _LONGEST:
-        raise ValueError(f"a text of {length} bytes")
-    return tape.take(length).decode("utf-8", errors="replace")
-
-
-def _value(tape: Tape, kind: int, depth: int = 0) -> Any:
-    """Returns a setting, None for a list, which is only passed over."""
-    if kind in _SIMPLE:
-        (value,) = struct.unpack(_SIMPLE[kind], tape.take(struct.calcsize(_SIMPLE[kind])))
-        return value
-    if kind == _TEXT:
-        return _text(tape)
-    if kind != _LIST or depth > 4:
-        raise ValueError(f"a setting of type {kind}")
-    inner, length = struct.unpack("<IQ", tape.take(12))
-    if inner in _SIMPLE:
-        tape.skip(length * struct.calcsize(_SIMPLE[inner]))
-        return None
-    if length > 64 * _MOST:
-        raise ValueError(f"a list of {length}")
-    for _ in range(length):
-        _value(tape, inner, depth + 1)
-    return None

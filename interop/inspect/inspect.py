@@ -10,6 +10,7 @@ import numpy as np
 
 from interop.formats import find, runs
 from interop.formats.base import Contents, Entry
+from interop.gguf import network as gguf
 from interop.inspect import clients, diff, heads, heat, lora, numbers, stats
 from interop.language import folder as language
 from interop.pickles import listing
@@ -69,7 +70,7 @@ def _looked(path: Path, wanted: Wanted) -> dict[str, Any]:
     told = heads.said(path, whole)
     if told is not None:
         result["heads"] = told
-    network = language.said(path)
+    network = gguf.said(path) if contents.kind == "gguf" else language.said(path)
     if network is not None:
         result["network"] = network
     if wanted.clients:

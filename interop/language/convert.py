@@ -69,7 +69,7 @@ def _network(source: Path, target: Path, suffix: str, *, dry: bool) -> dict[str,
         )  # fmt: skip
     skipped = [*opened.passed_over, *([opened.head.path] if opened.head else [])]
     notes = [f"{opened.head.path} is the embedding, to which it is tied"] if opened.head else []
-    return _answer("transformers folder", arrays, dry=dry, skipped=skipped, notes=notes)
+    return answer("transformers folder", arrays, dry=dry, skipped=skipped, notes=notes)
 
 
 def _merged(source: Path, base: Path, target: Path, suffix: str, *, dry: bool) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _merged(source: Path, base: Path, target: Path, suffix: str, *, dry: bool) -
             target, dumps(config, indent=2) + "\n", arrays, suffix=suffix,
             companions=write.companions(base),
         )  # fmt: skip
-    return _answer("transformers folder", arrays, dry=dry, notes=notes)
+    return answer("transformers folder", arrays, dry=dry, notes=notes)
 
 
 def _adapter(source: Path, target: Path, suffix: str, *, dry: bool) -> dict[str, Any]:
@@ -123,13 +123,14 @@ def _adapter(source: Path, target: Path, suffix: str, *, dry: bool) -> dict[str,
             files.write(aside / f"adapter_model{suffix}", arrays)
             for path in (source / peft.CONFIG, *write.companions(source)):
                 shutil.copyfile(path, aside / path.name)
-    return _answer(peft.KIND, arrays, dry=dry)
+    return answer(peft.KIND, arrays, dry=dry)
 
 
-def _answer(
+def answer(
     kind: str, arrays: Mapping[str, Writable], *, dry: bool, skipped: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:  # fmt: skip
+    """Returns what the command answers of arrays that were written, or would be."""
     lines = [f"{k}  {' x '.join(map(str, a.shape))}  {a.dtype}" for k, a in arrays.items()]
     return {
         "kind": kind, "tensors": len(arrays), "bytes": sum(a.nbytes for a in arrays.values()),

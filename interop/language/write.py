@@ -63,7 +63,7 @@ def from_params(
 
 def folder(
     target: Path, config: str, arrays: Mapping[str, Writable], *, suffix: str = ".safetensors",
-    limit: int = LIMIT, companions: Iterable[Path] = (),
+    limit: int = LIMIT, companions: Iterable[Path] = (), texts: Mapping[str, str] | None = None,
 ) -> int:  # fmt: skip
     """Writes a folder whole or not at all, and returns the bytes of its files.
 
@@ -74,6 +74,7 @@ def folder(
         suffix: .safetensors or .bin.
         limit: bytes of a file.
         companions: small files that are copied into it.
+        texts: by name, what further small files hold.
 
     Raises:
         UsageError: the target exists, or torch is needed and absent.
@@ -95,7 +96,8 @@ def folder(
             about = {"total_parameters": count, "total_size": size}
             index = {"metadata": about, "weight_map": dict(sorted(placed.items()))}
             write_text(aside / f"{whole}.index.json", dumps(index, indent=2) + "\n")
-        write_text(aside / CONFIG, config)
+        for name, text in {CONFIG: config, **(texts or {})}.items():
+            write_text(aside / name, text)
         for path in companions:
             shutil.copyfile(path, aside / path.name)
     return sum(path.stat().st_size for path in target.iterdir())

@@ -26,6 +26,7 @@ Examples:
   jfl convert aph_head_Cifar10_pr_0.2.pkl outputs/old --as-heads aph
   jfl convert gpt2 gpt2-torch --format bin
   jfl convert my_adapter gpt2-merged --into gpt2
+  jfl convert SmolLM2-135M-Instruct.Q4_1.gguf smollm2
 """,
 )
 @click.argument("source", metavar="SRC")
@@ -69,7 +70,8 @@ def convert(source: str, destination: str | None, **flags: Any) -> None:
 
     DST is a file (.safetensors, .npz, .pt, .pth, .bin), a folder for one file a client (--format),
     the name of a new run, or with --as-heads a run there is. A folder of transformers or PEFT
-    becomes another. Pickles are read as data: nothing in a file is imported or executed.
+    becomes another, and a .gguf becomes one of transformers. Pickles are read as data: nothing in
+    a file is imported or executed.
     """
     from jfl.report.screen import Screen
 

@@ -1,5 +1,6 @@
 """`jfl list`: what there is to name in a config, with its settings."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -15,7 +16,10 @@ KINDS = {
     "language": "language",
     "models": "model",
     "partitions": "partition",
+    "texts": "text",
 }
+_SETTINGS = {"text": "data.name"}
+"""How a plugin of a section is named, where it is not in a section of that name."""
 
 
 @click.command(
@@ -33,7 +37,12 @@ Examples:
 @options.plugins
 @options.common
 def list_plugins(kind: str | None, **flags: Any) -> None:
-    """List algorithms, data sets, heads, jobs, models, partitions, with their settings."""
+    """List algorithms, data sets, heads, jobs, models, partitions, texts, with their settings."""
+    tell([title for title in KINDS if kind in (None, title)], flags)
+
+
+def tell(titles: Iterable[str], flags: dict[str, Any]) -> None:
+    """Prints what there is of some kinds."""
     from rich.text import Text
 
     from jfl import plugins
@@ -42,10 +51,10 @@ def list_plugins(kind: str | None, **flags: Any) -> None:
 
     screen = Screen(stderr=flags["as_json"])
     items = []
-    for title, section in KINDS.items():
-        if kind not in (None, title):
-            continue
-        screen.say(Text.assemble((title, "bold"), f" ({plugins.setting(section)})"))
+    for title in titles:
+        section = KINDS[title]
+        setting = _SETTINGS.get(section) or plugins.setting(section)
+        screen.say(Text.assemble((title, "bold"), f" ({setting})"))
         for name in plugins.names(section):
             module = plugins.load(section, name)
             item = {

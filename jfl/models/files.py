@@ -41,14 +41,15 @@ class Opened:
 
 @dataclass(frozen=True)
 class Language:
-    """A language network that came from a folder of transformers."""
+    """A language network that came from a folder of transformers or a GGUF file."""
 
     config: dict[str, Any]
-    """What its config.json says."""
+    """What its config.json says, or would say."""
     params: Params
     """Nested dicts of float32 arrays; those of layers are [L, ...], kernels [in, out]."""
     sha256: str
-    """Fingerprint of config.json and the files of weights: that of what sha256sum says of them."""
+    """Fingerprint of config.json and the files of weights, or of the one file: that of what
+    sha256sum says of them."""
 
     @property
     def network(self) -> languages.Config:
@@ -152,25 +153,49 @@ def write_model(
     return importlib.import_module("interop.formats.write").write(path, state)
 
 
-def open_language(folder: Path) -> Language:
-    """Reads a gpt2, llama, qwen2 or qwen3 of transformers from its folder; executes nothing.
+def open_language(path: Path) -> Language:
+    """Reads a gpt2, llama, qwen2 or qwen3 from a folder of transformers or a GGUF file.
 
     The folder holds config.json, and model.safetensors or pytorch_model.bin, each whole or in
-    several files with an index. Beside what is returned, one array is in memory at a time.
+    several files with an index. Nothing is executed; beside what is returned, one array is in
+    memory at a time.
 
     Args:
-        folder: the folder.
+        path: the folder or the file.
 
     Raises:
-        UsageError: there is no such folder, or it holds no weights.
+        UsageError: there is no such folder or file, it holds no weights, or gguf is not installed.
         CheckpointError: it is of another network; an array is missing, too many, misshaped, there
-            twice or not finite; files are missing or damaged; or config.json contradicts them.
+            twice, not finite or of a type that is not read; files are missing or damaged; or the
+            settings contradict them.
         SafetyError: it is made to attack its reader.
     """
-    with budget.held(folder):
-        opened = importlib.import_module("interop.language.folder").opened(folder)
+    with budget.held(path):
+        if path.is_file():
+            opened = importlib.import_module("interop.gguf.network").opened(path).folder
+        else:
+            opened = importlib.import_module("interop.language.folder").opened(path)
         params = importlib.import_module("interop.language.numbers").params(opened)
-    return Language(opened.config, params, _fingerprint(folder / "config.json", *opened.files))
+    settings = () if path.is_file() else (path / "config.json",)
+    return Language(opened.config, params, _fingerprint(*settings, *opened.files))
+
+
+def tokenizer_content(path: Path) -> tuple[str, dict[str, Any]]:
+    """Reads the tokenizer and the chat template in a GGUF file; executes nothing.
+
+    Args:
+        path: the file.
+
+    Returns:
+        What tokenizer.json and tokenizer_config.json of transformers would hold of it.
+
+    Raises:
+        CheckpointError: it holds no tokenizer, one of another kind or another size than its
+            embedding, or is damaged.
+        SafetyError: it is made to attack its reader.
+    """
+    with budget.held(path):
+        return importlib.import_module("interop.gguf.tokenizer").read(path)
 
 
 def write_language(folder: Path, config: Mapping[str, Any], params: Params) -> int:

@@ -1,4 +1,4 @@
-"""Members of a folder, a zip or a tar file, read into memory: their names never become paths."""
+"""Members of a folder, a zip, tar or deb file, read into memory: their names are no paths."""
 
 import bz2
 import gzip
@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from jfl.errors import DataError, SafetyError
-from jfl.sources import zips
+from jfl.sources import debs, zips
 from jfl.sources.expansion import ARCHIVES, Counted, Expansion
 
 Wanted = Callable[[str], bool]
@@ -119,7 +119,7 @@ def _zip(place: Path, wanted: Wanted, limit: int, spent: Expansion) -> Iterator[
 
 def _tar(place: Path, wanted: Wanted, limit: int, spent: Expansion) -> Iterator[tuple[str, bytes]]:
     with place.open("rb") as file:
-        stream: Any = Counted(_unpacked(file), spent)
+        stream: Any = Counted(_unpacked(debs.data(file)), spent)
         stream.most = _HEADERS  # the first is read as it is opened
         with tarfile.open(fileobj=stream, mode="r:") as archive:
             for number, item in enumerate(_items(archive, stream)):

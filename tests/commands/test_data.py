@@ -43,7 +43,7 @@ def run(*words):
 def test_list_names_every_data_set_with_its_settings():
     items = run("list")["items"]
 
-    assert [item["name"] for item in items] == plugins.names("data")
+    assert [item["name"] for item in items] == plugins.names("data") + plugins.names("text")
     assert all(item["summary"] for item in items)
     emnist = next(item for item in items if item["name"] == "emnist")
     assert emnist["settings"]["split"]["default"] == "balanced"

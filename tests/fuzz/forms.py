@@ -29,6 +29,8 @@ def of(content: bytes) -> str | None:
         return "tar"
     if content[8:9] == b"{" and int.from_bytes(content[:8], "little") < len(content):
         return "safetensors"
+    if content[4:6] == b"\x78\x01":
+        return "rdb"
     known = next((form for mark, form in MARKS.items() if content.startswith(mark)), None)
     return known or ("text" if content.isascii() and b"\0" not in content else None)
 
@@ -70,6 +72,14 @@ def zipped(rng: Random, content: bytes, other: bytes) -> bytes:
 
 def gzipped(rng: Random, content: bytes, other: bytes) -> bytes:
     return gzip.compress(change(rng, gzip.decompress(content), other), mtime=0)
+
+
+def rdb(rng: Random, content: bytes, other: bytes) -> bytes:
+    """Changes the first value of R's, which is not compressed; it stays as long."""
+    unpacker = zlib.decompressobj()
+    inner = unpacker.decompress(content[4:])
+    changed = change(rng, inner, other)[: len(inner)].ljust(len(inner), b"\0")
+    return content[:4] + zlib.compress(changed, 0) + unpacker.unused_data
 
 
 def bz2ed(rng: Random, content: bytes, other: bytes) -> bytes:
@@ -233,5 +243,5 @@ def parquet(rng: Random, content: bytes, other: bytes) -> bytes:
 INSIDE: dict[str, Callable[[Random, bytes, bytes], bytes]] = {
     "zip": zipped, "gzip": gzipped, "bz2": bz2ed, "xz": xzed, "tar": tar, "png": png, "npy": npy,
     "safetensors": safetensors, "json": jsons, "pickle": pickled, "parquet": parquet,
-    "text": text,
+    "text": text, "rdb": rdb,
 }  # fmt: skip

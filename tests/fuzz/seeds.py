@@ -174,6 +174,46 @@ def gguf() -> Iterator[Seed]:
     yield one("a.gguf", header + b"\0" * (-len(header) % 32) + bytes(range(64 + 68)))
 
 
+def gguf_networks() -> Iterator[Seed]:
+    """Networks with tokenizers of both kinds, some of their numbers in blocks."""
+    from tests.interop import gguf_files, test_gguf_damages
+
+    about = {f"llama.{key}": value for key, value in test_gguf_damages.ABOUT.items()}
+    words = {
+        "gpt2": {"pre": "smollm", "tokens": ["a", "b", "ab", "<|end|>", "é"],
+                 "token_type": [1, 1, 1, 3, 4], "merges": ["a b"]},
+        "llama": {"tokens": ["<unk>", "</s>", "a", "b", "ab"], "token_type": [2, 3, 1, 1, 1],
+                  "scores": [0.0, 0.0, -1.0, -2.0, -3.0]},
+    }  # fmt: skip
+    commands = (
+        "inspect FILE", "inspect FILE --stats", "convert FILE made.folder",
+        "convert FILE made.folder --dry-run",
+    )  # fmt: skip
+    for kind, listed in words.items():
+        given = {"tokenizer.ggml.model": kind, "tokenizer.ggml.eos_token_id": 1}
+        given |= {f"tokenizer.ggml.{key}": value for key, value in listed.items()}
+        given["tokenizer.chat_template"] = "{{ messages[0].content }}"
+        rows = np.arange(16 * 34, dtype=np.uint8).reshape(16, 34) % 64
+        arrays = test_gguf_damages.ARRAYS | {"blk.0.attn_v.weight": ("Q8_0", rows)}
+        made = folder(
+            lambda root, given=given, arrays=arrays: gguf_files.write(
+                root / "a.gguf", "llama", about | given, arrays
+            ), commands,
+        )  # fmt: skip
+        yield one("a.gguf", made.files["a.gguf"], commands)
+
+
+def texts() -> Iterator[Seed]:
+    """Sets of texts as their packages hold them, and files of one's own."""
+    from tests.datasets.text import packaged
+
+    for name, files in packaged.FILES.items():
+        yield Seed(files(), (f"data show {name} --data-dir FILE",))
+    rows = b'{"text": "one", "author": "a"}\n{"text": "two", "author": 3}\n'
+    yield one("a.jsonl", rows, ("data show file owner=author --data-dir FILE",))
+    yield one("a.txt", "one\r\nzwei é\n".encode(), ("data show file --data-dir FILE",))
+
+
 def orbax() -> Iterator[Seed]:
     import orbax.checkpoint as ocp
 
@@ -330,7 +370,8 @@ def runs() -> Iterator[Seed]:
 
 KINDS = {
     "pickle": pickles, "torch": torch_files, "npz": npz, "pfllib": pfllib,
-    "safetensors": safetensors, "networks": networks, "gguf": gguf, "orbax": orbax, "yaml": yamls,
+    "safetensors": safetensors, "networks": networks, "gguf": gguf,
+    "gguf network": gguf_networks, "texts": texts, "orbax": orbax, "yaml": yamls,
     "json": jsons, "csv": csvs, "tar": tars, "zip": zips, "idx": idx_files, "png": pictures,
     "hdf5": hdf5, "run": runs,
 }  # fmt: skip

@@ -24,7 +24,15 @@ import interop
 import jfl
 from tests.fuzz import plants
 
-LATE = ("h5py", "tensorstore", "scipy.io", "pyarrow.parquet", "PIL.ImageOps", "PIL.PngImagePlugin")
+LATE = (
+    "gguf.quants",
+    "h5py",
+    "tensorstore",
+    "scipy.io",
+    "pyarrow.parquet",
+    "PIL.ImageOps",
+    "PIL.PngImagePlugin",
+)
 """Modules that jfl imports only where it uses them, beside its own."""
 CHANGES = dict.fromkeys(("os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.chmod"), 1)
 CHANGES |= dict.fromkeys(("os.rename", "os.link", "os.symlink"), 2)
@@ -37,7 +45,9 @@ def shrink() -> None:
     """Makes data sets of a fixed size so small that their files are."""
     from jfl.datasets import cifar10, emnist
     from jfl.sources import idx
+    from tests.datasets.text import packaged
 
+    packaged.shrink()
     idx.PARTS = dict.fromkeys(idx.PARTS, 2)
     emnist._SPLITS = dict.fromkeys(emnist._SPLITS, (2, 2, 10, 0))
     cifar10._LAYOUT = replace(cifar10._LAYOUT, parts=dict.fromkeys(cifar10._LAYOUT.parts, 2))

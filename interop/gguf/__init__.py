@@ -1,0 +1,1 @@
+"""GGUF files as language networks: numbers, settings, tokenizer and template."""

@@ -1,0 +1,1 @@
+"""Texts: one file per set, in the order of a library rather than of arrays."""
