@@ -31,6 +31,10 @@ COMMANDS = {
     "logs": ("jfl.commands.runs:logs", "Show what a run says; -f follows it."),
     "stop": ("jfl.commands.runs:stop", "Stop a run after its round, saved."),
     "doctor": ("jfl.commands.doctor:doctor", "Say what this machine has, and what is wrong."),
+    "sample": (
+        "jfl.commands.sample:sample",
+        "Let a language network answer or go on.",
+    ),
     "data": ("jfl.commands.data:data", "List, prepare, show and verify data sets."),
     "bench": ("jfl.commands.bench:bench", "Measure speed, side by side with lean PyTorch."),
     "list": ("jfl.commands.list:list_plugins", "List algorithms, models, data sets, heads, ..."),

@@ -5,6 +5,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+
 from jfl.adapters import base as adapters
 from jfl.adapters import foreign
 from jfl.errors import DataError, UsageError
@@ -102,4 +105,4 @@ def _tokenizer(path: Path) -> Tokenizer:
 
 def _network(name: str, model: LanguageModel, params: Params, tokenizer: Tokenizer) -> Network:
     doubt = require_fits(tokenizer, model.config.vocabulary)
-    return Network(name, model, params, tokenizer, doubt)
+    return Network(name, model, jax.tree.map(jnp.asarray, params), tokenizer, doubt)

@@ -1,5 +1,6 @@
 """`jfl sample`: a trained network of language goes on with a text, or answers."""
 
+import sys
 import time
 from typing import Any
 
@@ -59,19 +60,19 @@ def sample(network: str, prompt: str, **flags: Any) -> None:
 
     The text is shown as it comes; signs that would move the cursor are spelled out.
     """
-    from jfl import mesh
     from jfl.adapters import networks
     from jfl.errors import UsageError
     from jfl.models.language.base import Computation
     from jfl.report.screen import Screen
+    from jfl.runs import backend
 
     if not flags["chat"] and (flags["system"] or flags["template"]):
         raise UsageError("--system and --template are for --chat; give it too")
     if prompt == "-":
-        prompt = click.get_text_stream("stdin", encoding="utf-8", errors="surrogateescape").read()
+        prompt = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
     if not prompt:
         raise UsageError("the prompt is empty; give some text to go on with")
-    mesh.start(flags["device"], 1)
+    backend.start(flags["device"], 1)
     screen = Screen(stderr=True)
     found = networks.opened(network, flags["base"], Computation(dtype=flags["dtype"]))
     if found.doubt:

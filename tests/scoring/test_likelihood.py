@@ -11,6 +11,7 @@ import pytest
 from scipy.special import log_softmax
 
 from jfl.errors import UsageError
+from jfl.generate.rows import Generator
 from jfl.models.language import base, gpt2
 from jfl.scoring import choices, likelihood, texts
 from jfl.scoring.choices import Question
@@ -152,6 +153,13 @@ def test_lm_eval_scores_the_same(tmp_path, monkeypatch):
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    generates = {
+        "task": "writes", "dataset_path": "json", "output_type": "generate_until",
+        "dataset_kwargs": {"data_files": {"test": str(data)}}, "test_split": "test",
+        "doc_to_text": "{{q}}", "doc_to_target": "{{a}}",
+        "generation_kwargs": {"until": ["a"], "max_gen_toks": 5, "do_sample": False},
+        "metric_list": [{"metric": "exact_match"}],
+    }  # fmt: skip
     task = {
         "task": "own", "dataset_path": "json", "output_type": "multiple_choice",
         "dataset_kwargs": {"data_files": {"test": str(data)}}, "test_split": "test",
@@ -159,7 +167,20 @@ def test_lm_eval_scores_the_same(tmp_path, monkeypatch):
         "target_delimiter": "",
         "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
     }  # fmt: skip
-    found = lm_eval.simple_evaluate(model=harness(scorer()), tasks=[task], bootstrap_iters=0)
+    generator = Generator(MODEL, PARAMS, slots=4, length=48, decode=TOKENIZER.decode_bytes)
+    model = harness(scorer(), generator)
+    found = lm_eval.simple_evaluate(model=model, tasks=[task, generates], bootstrap_iters=0)
     ours = choices.answer(scorer(), questions)
     assert found["results"]["own"]["acc,none"] == pytest.approx(ours.accuracy)
     assert found["results"]["own"]["acc_norm,none"] == pytest.approx(ours.accuracy_by_length)
+
+    for number in (0, 39):
+        prompt = [*TOKENIZER.prefix, *TOKENIZER.encode(questions[number].context)]
+        for _ in range(5):
+            padded = np.zeros((1, 48), np.int32)
+            padded[0, : len(prompt)] = prompt
+            logits = np.asarray(forward(jnp.asarray(padded)))[0, len(prompt) - 1]
+            prompt.append(int(logits.argmax()))
+        whole = TOKENIZER.decode_bytes(prompt[-5:]).decode("utf-8", "replace")
+        (reply,) = found["samples"]["writes"][number]["resps"][0]
+        assert reply == whole.partition("a")[0]
