@@ -63,7 +63,7 @@ def load(config: base.Config) -> base.Texts:
         for number, row in enumerate(_rows(content, file)):
             try:
                 question = read(row, f"{exam}_{numbers[exam]:05}")
-            except (KeyError, TypeError, ValueError, IndexError) as error:
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
                 raise DataError(f"{find(config)}: row {number} of {file} is no question") from error
             known = exam, "\n".join((question.text, *question.choices))
             if known not in found:

@@ -121,7 +121,7 @@ WRONG_ROWS = {
     "no JSON": b"{", "no row": b"[1]\n", "no question": b'{"x": 1}\n',
     "no choices": packaged.rows({"question": "Who?", "answer": "A"}),
     "no such choice": packaged.rows({"question": f"Who?{packaged.CHOICES}", "answer": "E"}),
-    "not UTF-8": b"\xff\n",
+    "a list": packaged.rows({"question": ["Who?"], "answer": "A"}), "not UTF-8": b"\xff\n",
 }  # fmt: skip
 
 
