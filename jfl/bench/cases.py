@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-from jfl.bench.language_cases import LM, LoraStep
+from jfl.bench.language_cases import LM, LanguageCase
 from jfl.federated.clients import plan as plans
 from jfl.models.base import Lowering
 
@@ -149,11 +149,11 @@ def heads(
     return Case(name, f"20 x 10 heads, {kinds[reference]}", words, work, reference, method)
 
 
-def suite(name: str, cores: int) -> Sequence[Case | LoraStep]:
+def suite(name: str, cores: int) -> Sequence[Case | LanguageCase]:
     """Returns the cases of one of NAMES."""
     rounds: tuple[Method, ...] = get_args(Method)
     variants = [(loop, low) for loop in set(plans.LOOPS.values()) for low in get_args(Lowering)]
-    suites: dict[str, Sequence[Case | LoraStep]] = {
+    suites: dict[str, Sequence[Case | LanguageCase]] = {
         "quick": [
             *(step(network, cores) for network in ("mlp", "cnn-28", "cnn-32")),
             *(federated_round(algorithm, 20, 14_000) for algorithm in rounds),

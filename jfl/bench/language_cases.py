@@ -39,5 +39,46 @@ class LoraStep:
         return {"network": dict(self.network), **sizes}
 
 
-LM = (LoraStep("lora/gpt2-small", batch=2, length=128),)
+@dataclass(frozen=True)
+class Generation:
+    """The most likely tokens after prompts of `batch` texts; where `tokens` is 0, the prompts.
+
+    The network is that of SmolLM 2 with 135 million parameters, but for some settings.
+    """
+
+    name: str
+    batch: int
+    prompt: int
+    tokens: int
+    network: tuple[tuple[str, Any], ...] = ()
+
+    module: ClassVar[str] = "generation"
+    script: ClassVar[str] = "torch_generate.py"
+    pairs: ClassVar[int] = 7
+
+    @property
+    def size(self) -> str:
+        """Returns what it is done on, for people."""
+        prompts = f"{self.batch} x {self.prompt} tokens"
+        return f"{prompts}, then a token each" if self.tokens else prompts
+
+    def spec(self, data_settings: Any, arrays: str | None) -> dict[str, Any]:
+        """Returns what the process of jfl is told."""
+        del data_settings, arrays
+        shape = {"batch": self.batch, "prompt": self.prompt, "tokens": self.tokens}
+        return shape | {"network": dict(self.network)}
+
+    def asked(self, facts: dict[str, Any], arrays: str) -> dict[str, Any]:
+        """Returns what the process of PyTorch is told."""
+        return self.spec(None, arrays) | {"network": facts["config"]}
+
+
+LanguageCase = LoraStep | Generation
+
+LM = (
+    LoraStep("lora/gpt2-small", batch=2, length=128),
+    Generation("decode/smollm2-135m/1", batch=1, prompt=64, tokens=32),
+    Generation("decode/smollm2-135m/8", batch=8, prompt=64, tokens=32),
+    Generation("prefill/smollm2-135m", batch=1, prompt=512, tokens=0),
+)
 """The suite lm."""

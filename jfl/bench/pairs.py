@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jfl.bench.cases import Case
-from jfl.bench.language_cases import LoraStep
+from jfl.bench.language_cases import LanguageCase
 from jfl.errors import UsageError
 from jfl.files.strict_json import dumps
 
@@ -69,7 +69,7 @@ def worker(command: Sequence[str], spec: dict[str, Any], place: Path) -> Iterato
 
 
 def run(
-    cases: Sequence[Case | LoraStep],
+    cases: Sequence[Case | LanguageCase],
     device: str | None,
     *,
     say: Callable[[str], None],
@@ -92,7 +92,7 @@ def _own() -> list[str]:
 
 
 def _row(
-    case: Case | LoraStep,
+    case: Case | LanguageCase,
     peak: Worker,
     place: Path,
     device: str | None,
@@ -112,25 +112,27 @@ def _row(
             theirs = processes.enter_context(worker(command, asked, place))
         replies, reference, peaks = [], [], []
         for _ in range(case.pairs):
-            peaks.append(peak.once()["flops"])
+            peaks.append(peak.once())
             replies.append(ours.once())
             if theirs:
                 reference.append(theirs.once())
-    return _summary(case, ours.facts, replies, reference, max(peaks))
+    return _summary(case, ours.facts, replies, reference, peaks)
 
 
 def _summary(
-    case: Case | LoraStep,
+    case: Case | LanguageCase,
     facts: dict[str, Any],
     replies: Sequence[dict[str, Any]],
     reference: Sequence[dict[str, Any]],
-    peak: float,
+    peaks: Sequence[dict[str, float]],
 ) -> dict[str, Any]:
     parts, at_once = facts.get("parts", 1), facts.get("at_once", 1)
     seconds = [reply["seconds"] / parts for reply in replies]
     theirs = [reply["seconds"] * at_once / parts for reply in reference]
     ratios = [b / a for a, b in zip(seconds, theirs, strict=False)]
     median = statistics.median(seconds)
+    bound = "bytes" if "bytes" in facts else "flops"
+    peak = max(peak[bound] for peak in peaks)
     return {
         "name": case.name,
         "backend": facts["backend"],
@@ -142,8 +144,8 @@ def _summary(
         "reference_seconds": statistics.median(theirs) if theirs else None,
         "speedup": statistics.median(ratios) if ratios else None,
         "speedup_range": [min(ratios), max(ratios)] if ratios else None,
-        "peak_fraction": facts["flops"] / median / peak,
-        "peak_flops": peak,
+        "peak_fraction": facts[bound] / median / peak,
+        f"peak_{bound}": peak,
         "reference_peak_flops": max((r.get("peak_flops", 0) for r in reference), default=0) or None,
         "peak_rss_mb": replies[-1]["peak_rss_mb"],
         "padding": facts["padding"],

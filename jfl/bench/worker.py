@@ -1,7 +1,7 @@
 """A process that does one case's work again and again: once for every line on its stdin.
 
 Started as `python -m jfl.bench.worker SPEC.json`; prints what it is ready to do, then the seconds
-of each time, as JSON. The module `peak` multiplies matrices and adds vectors instead.
+of each time, as JSON. The module `peak` multiplies matrices and reads vectors instead.
 """
 
 import json
@@ -14,15 +14,16 @@ import jax
 import jax.numpy as jnp
 
 from jfl import mesh as meshes
-from jfl.bench import assembly, language_training, training
+from jfl.bench import assembly, generation, language_training, training
 from jfl.bench.clock import seconds
 from jfl.files.strict_json import dumps
 
 SIDE = 2048
-VECTOR = 1 << 25
+VECTORS, LENGTH = 8, 1 << 24
 CASES = {
     "training": training.case,
     "assembly": assembly.case,
+    "generation": generation.case,
     "language_training": language_training.case,
 }
 """What does the work, by name."""
@@ -35,17 +36,18 @@ def answer(content: dict[str, Any]) -> None:
 
 
 def peak() -> tuple[dict[str, Any], Iterator[dict[str, float]]]:
-    """Measures the fastest matmul (FLOP/s) and copy (bytes/s) there are, of float32."""
-    matrix, vector = jnp.ones((SIDE, SIDE)), jnp.ones(VECTOR)
-    multiply, add = jax.jit(jnp.matmul), jax.jit(lambda a: a + 1.0)
+    """Measures the fastest matmul (FLOP/s) and reading (bytes/s) there are, of float32."""
+    matrix = jnp.ones((SIDE, SIDE))
+    vectors = [jnp.ones(LENGTH) for _ in range(VECTORS)]  # more than caches hold
+    multiply, read = jax.jit(jnp.matmul), jax.jit(lambda vectors: [v.sum() for v in vectors])
 
     def times() -> Iterator[dict[str, float]]:
         while True:
             matmul = min(seconds(lambda: multiply(matrix, matrix)) for _ in range(3))
-            triad = min(seconds(lambda: add(vector)) for _ in range(3))
-            yield {"flops": 2 * SIDE**3 / matmul, "bytes": 8 * VECTOR / triad}
+            reading = min(seconds(lambda: read(vectors)) for _ in range(3))
+            yield {"flops": 2 * SIDE**3 / matmul, "bytes": 4 * VECTORS * LENGTH / reading}
 
-    seconds(lambda: (multiply(matrix, matrix), add(vector)))
+    seconds(lambda: (multiply(matrix, matrix), read(vectors)))
     return {}, times()
 
 

@@ -133,6 +133,8 @@ def bench_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     embedded = any(row["embedded"] for row in rows)
     caption = "* on small digits that come with jfl, as the data are not here\n" * embedded
     for row in rows:
+        if read := row.get("peak_bytes"):
+            caption += f"{row['name']}: of peak is of {read / 1e9:.1f} GB/s read\n"
         if theirs := row["reference_peak_flops"]:
             peaks = f"jfl {row['peak_flops'] / 1e9:.0f}, PyTorch {theirs / 1e9:.0f} GFLOP/s"
             caption += f"{row['name']}: fastest matrix products of {peaks}\n"

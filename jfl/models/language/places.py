@@ -90,5 +90,8 @@ def put(
     new: Float[Array, "B T K h"],
 ) -> Float[Array, "L B K S h"]:
     """Writes the keys or values of new tokens into one layer's slots."""
+    if slots.size == 1:  # beside one that is dropped: XLA copies all of a cache for an only update
+        slots = jnp.concatenate([slots, jnp.full_like(slots, kept.shape[3])], axis=1)
+        new = jnp.concatenate([new, new], axis=1)
     rows = jnp.arange(len(slots))[:, None]
     return kept.at[layer, rows, :, slots].set(new.astype(kept.dtype), mode="drop")
