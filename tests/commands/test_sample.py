@@ -125,3 +125,11 @@ def test_what_is_refused(run: Any, folder: Path, tmp_path: Path) -> None:
         assert "Traceback" not in said
     _, said = run(folder, "--prompt", "-", code=3, stdin=b"\xff\xfe a")
     assert "half a character" in said
+
+
+@pytest.mark.slow
+def test_a_real_network_answers(run: Any, smollm2: Path) -> None:
+    words = (smollm2, "--chat", "--max-tokens", 20)
+    shown, said = run(*words, "--prompt", "What is the capital of France?")
+    assert shown == "The capital of France is Paris.\n"
+    assert "7 tokens after 37 of prompt" in said
