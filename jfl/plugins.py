@@ -46,7 +46,7 @@ DEFINES = {
     "heads": ("Config", "build"),
     "job": ("Config", "build"),
     "language": ("Config", "build"),
-    "model": ("Config", "build", "image_size"),
+    "model": ("Config", "build"),
     "partition": ("Config",),
     "text": ("Config", "TITLE", "find", "load"),
 }
@@ -70,6 +70,7 @@ _NOT_PLUGINS = {
     "llama_hf",
     "maker",
     "places",
+    "recurrence",
     "rotary",
     "survey",
     "text",

@@ -16,7 +16,7 @@ from flax import nnx
 from jfl import tree
 from jfl.adapters import lora
 from jfl.adapters.lora import Config, Wrapping, fits
-from jfl.models import base as pictures
+from jfl.models import base as models
 from jfl.models.base import Model
 from jfl.models.language import base as languages
 from jfl.models.language.base import Computation, LanguageModel
@@ -72,8 +72,8 @@ def build(
     return Adapted(config, model, tuple(dict.fromkeys(wrap.paths)))
 
 
-def build_pictures(config: Config, name: str, model: Model) -> Model:
-    """Puts an adapter on a network of pictures.
+def build_classifier(config: Config, name: str, model: Model) -> Model:
+    """Puts an adapter on a network that classifies pictures, features or texts.
 
     Returns:
         A model whose `params` are the adapter and whose `frozen` are the weights that stay; its
@@ -83,7 +83,7 @@ def build_pictures(config: Config, name: str, model: Model) -> Model:
         UsageError: as `build`, or dropout is asked for.
     """
     wrap = Wrapping(config)
-    whole = pictures.functional(
+    whole = models.functional(
         lambda rngs: _wrapped(model.network(rngs), "", wrap), model.input_shape, model.num_classes
     )
     shapes, _ = jax.eval_shape(lambda: whole.init(jax.random.key(0)))

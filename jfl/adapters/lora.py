@@ -19,7 +19,7 @@ from pydantic import Field
 
 from jfl.config import Section, Switch
 from jfl.errors import UsageError
-from jfl.models import layers as pictures
+from jfl.models import layers
 from jfl.models.language import layers as language
 from jfl.models.layers import dropout
 from jfl.types import PRNGKey
@@ -119,21 +119,25 @@ class AdaptedEmbedding(language.Embedding):
         return super().__call__(numbers, rngs) + self.lora.beside(self.lora.a[...][numbers])
 
 
-class AdaptedAffine(pictures.Dense):
-    """A Dense of networks of pictures with a LoRA beside it."""
+class AdaptedAffine(layers.Dense):
+    """A Dense of networks that classify with a LoRA beside it."""
 
-    def __init__(self, layer: pictures.Dense, lora: LoRA):
+    def __init__(self, layer: layers.Dense, lora: LoRA):
         self.kernel, self.bias, self.lora = layer.kernel, layer.bias, lora
 
     def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
         """Maps the last axis."""
         return super().__call__(x) + self.lora(x, None)
 
+    def weights(self) -> Float[Array, "i o"]:
+        """Returns the kernel and the product beside it, added up once for a whole loop."""
+        return super().weights() + self.lora.beside(self.lora.a[...])
 
-class AdaptedConv(pictures.Conv):
+
+class AdaptedConv(layers.Conv):
     """A Conv beside which a thin one and a map of its channels stand."""
 
-    def __init__(self, layer: pictures.Conv, lora: LoRA):
+    def __init__(self, layer: layers.Conv, lora: LoRA):
         self.kernel, self.bias, self.lora = layer.kernel, layer.bias, lora
         self.stride, self.padding, self.convolve = layer.stride, layer.padding, layer.convolve
 
@@ -144,12 +148,12 @@ class AdaptedConv(pictures.Conv):
         return super().__call__(x) + self.lora.beside(inner)
 
 
-_OF_PICTURES: dict[type, type] = {pictures.Dense: AdaptedAffine, pictures.Conv: AdaptedConv}
+_CLASSIFYING: dict[type, type] = {layers.Dense: AdaptedAffine, layers.Conv: AdaptedConv}
 _ADAPTED: dict[type, type] = {
     language.Dense: AdaptedDense,
     language.Head: AdaptedHead,
     language.Embedding: AdaptedEmbedding,
-    **_OF_PICTURES,
+    **_CLASSIFYING,
 }
 
 
@@ -171,10 +175,10 @@ class Wrapping:
         self.seen.append(path)
         if type(layer) not in _ADAPTED or not any(fits(path, t) for t in config.targets):
             return layer
-        if type(layer) in _OF_PICTURES and config.dropout:
+        if type(layer) in _CLASSIFYING and config.dropout:
             raise UsageError(
-                f"lora.dropout={config.dropout:g}: {path} is a layer of a network of pictures, "
-                "which draws nothing at random; set it to 0"
+                f"lora.dropout={config.dropout:g}: {path} is a layer of a network that "
+                "classifies, which draws nothing at random; set it to 0"
             )
         table = isinstance(layer, language.Embedding)
         weight = (layer.embedding if table else layer.kernel)[...]

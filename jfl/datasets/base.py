@@ -235,6 +235,8 @@ def _require_sound(dataset: Dataset, where: str) -> None:
         raise DataError(
             f"{where}: x is int32 of shape {list(x.shape)}; words are [n, length], and images uint8"
         )
+    if x.dtype == np.int32 and x.min() < 0:
+        raise DataError(f"{where}: x holds {x.min()}; word numbers count from 0")
     pictures.require_order(x, where)
     if x.dtype.kind == "f" and not np.isfinite(x).all():
         row = int(np.argwhere(~np.isfinite(x))[0][0])
@@ -265,9 +267,11 @@ def embedded(title: str, shape: tuple[int, ...]) -> Dataset:
     return replace(dataset, name=title, x=x, embedded=True)
 
 
-def as_input(x: Shaped[Any, "..."]) -> Float32[Any, "..."]:
-    """Returns samples as a model takes them: uint8 images scaled to [-1, 1], floats as they are.
+def as_input(x: Shaped[Any, "..."]) -> Float32[Any, "..."] | Int32[Any, "..."]:
+    """Returns samples as a model takes them: uint8 images scaled to [-1, 1], others as they are.
 
     Takes NumPy arrays, and JAX arrays inside jit: there is one scaling, not two that must agree.
     """
+    if x.dtype == np.int32:
+        return x
     return x.astype("float32") / 127.5 - 1.0 if x.dtype == np.uint8 else x.astype("float32")

@@ -169,6 +169,9 @@ def prepare(
     """
     notes: list[str] = []
     dataset = _fitted(datasets.load(experiment.data, experiment.seed), experiment, notes)
+    if models.takes_words(experiment.model):
+        model = experiment.model.for_words(int(dataset.x.max()))
+        experiment = experiment.model_copy(update={"model": model})
     if partition is None:
         given = partitions.Given(dataset.owner, dataset.held_out)
         partition = partitions.partition(
@@ -251,11 +254,12 @@ def _fitted(dataset: Dataset, experiment: Experiment, notes: list[str]) -> Datas
             f"{len(absent)} of the {dataset.num_classes} classes have no samples, the first of "
             f"them {absent[0]}"
         )
-    if dataset.x.dtype == np.int32:
+    words, name = dataset.x.dtype == np.int32, experiment.model.name
+    if words != models.takes_words(experiment.model):
+        kinds = ("images or features", "texts as word numbers")
         raise UsageError(
-            f"data.name={experiment.data.name} holds texts as word numbers, and "
-            f"model.name={experiment.model.name} takes images or features; there is no model of "
-            f"texts yet, only `jfl data show {experiment.data.name}`"
+            f"data.name={experiment.data.name} holds {kinds[words]}, and model.name={name} takes "
+            f"{kinds[not words]}; set model.name={'lstm' if words else 'mlp'}"
         )
     if experiment.data.augment and dataset.x.ndim != 4:
         raise UsageError(f"data.augment is set, but {dataset.name} does not hold images")

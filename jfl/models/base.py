@@ -1,11 +1,11 @@
 """What every network is to the rest of jfl: plain functions on nested dicts of arrays."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from jfl import plugins, tree
 from jfl.config import Section
@@ -23,6 +23,11 @@ class Config(Section):
     init: Init = "torch"
     """Initial weights: PyTorch's uniform(+-1/sqrt(fan_in)), or Flax's LeCun normal, zero bias."""
 
+    def for_words(self, largest: int) -> "Config":
+        """Returns the settings for texts whose largest word number this is."""
+        del largest
+        return self
+
 
 class Network(Protocol):
     """A Flax nnx module with a backbone and a projection head.
@@ -33,7 +38,7 @@ class Network(Protocol):
     head: Callable[[Array], Array]
     """The layer from features [B, d] to logits [B, C]: a submodule, hence the key HEAD."""
 
-    def features(self, x: Float[Array, "B ..."], *, rngs: nnx.Rngs | None) -> Float[Array, "B d"]:
+    def features(self, x: Shaped[Array, "B ..."], *, rngs: nnx.Rngs | None) -> Float[Array, "B d"]:
         """Returns what the head sees; `rngs` feeds dropout, None means evaluation."""
         ...
 
@@ -45,7 +50,8 @@ class Model:
     init: Callable[[PRNGKey], tuple[Params, Params]]
     """`init(key) -> params, frozen`: float32 leaves."""
     apply: Callable[..., Float[Array, "B C"]]
-    """`apply(params, frozen, x, *, key=None) -> logits`; x is [B, *input_shape]."""
+    """`apply(params, frozen, x, *, key=None) -> logits`; x is [B, *input_shape]: float images or
+    features, or int32 words."""
     features: Callable[..., Float[Array, "B d"]]
     """`features(params, frozen, x, *, key=None) -> z`: what the head sees."""
     head: Callable[..., Float[Array, "B C"]]
@@ -75,6 +81,11 @@ def build(
     return module.build(config, input_shape, num_classes, lowering)
 
 
+def takes_words(config: Config) -> bool:
+    """Tells whether a network takes texts as rows of word numbers: it has no `image_size`."""
+    return not hasattr(plugins.load("model", config.name), "image_size")
+
+
 def functional(
     network: Callable[[nnx.Rngs], Any], input_shape: tuple[int, ...], num_classes: int
 ) -> Model:
@@ -93,7 +104,7 @@ def functional(
         return nnx.to_pure_dict(params), nnx.to_pure_dict(frozen)
 
     def features(
-        params: Params, frozen: Params, x: Float[Array, "B ..."], *, key: PRNGKey | None = None
+        params: Params, frozen: Params, x: Shaped[Array, "B ..."], *, key: PRNGKey | None = None
     ) -> Float[Array, "B d"]:
         rngs = None if key is None else nnx.Rngs(dropout=key)
         return nnx.merge(graphdef, params, frozen).features(x, rngs=rngs)
@@ -102,7 +113,7 @@ def functional(
         return nnx.merge(graphdef, params, frozen).head(z)
 
     def apply(
-        params: Params, frozen: Params, x: Float[Array, "B ..."], *, key: PRNGKey | None = None
+        params: Params, frozen: Params, x: Shaped[Array, "B ..."], *, key: PRNGKey | None = None
     ) -> Float[Array, "B C"]:
         return head(params, frozen, features(params, frozen, x, key=key))
 
@@ -111,10 +122,12 @@ def functional(
     )
 
 
-def _defined(module: nnx.Module, prefix: str = "") -> Iterator[str]:
-    """Returns the paths of a module's weights in the order of its attributes."""
+def _defined(module: nnx.Module, prefix: str = "") -> list[str]:
+    """Returns the paths of a module's weights in the order of its attributes, or its `ordered`."""
+    found: list[str] = []
     for name, child in vars(module).items():
         if isinstance(child, nnx.Param):
-            yield f"{prefix}{name}"
+            found.append(f"{prefix}{name}")
         elif isinstance(child, nnx.Module):
-            yield from _defined(child, f"{prefix}{name}.")
+            found += _defined(child, f"{prefix}{name}.")
+    return getattr(module, "ordered", list)(found)

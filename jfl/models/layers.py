@@ -24,13 +24,19 @@ Init = Literal["torch", "flax"]
 class Dense(nnx.Module):
     """An affine map; `kernel` [in, out], `bias` [out]."""
 
-    def __init__(self, inputs: int, outputs: int, *, init: Init, rngs: nnx.Rngs):
-        self.kernel, self.bias = initialise((inputs, outputs), init, rngs)
+    def __init__(
+        self, inputs: int, outputs: int, *, init: Init, rngs: nnx.Rngs, fan_in: int | None = None
+    ):
+        self.kernel, self.bias = initialise((inputs, outputs), init, rngs, fan_in)
 
     def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
         """Maps the last axis."""
         y = x @ self.kernel[...]
         return y + jnp.broadcast_to(self.bias[...], y.shape)
+
+    def weights(self) -> Float[Array, "i o"]:
+        """Returns the kernel, for who multiplies by it in a loop."""
+        return self.kernel[...]
 
 
 class Conv(nnx.Module):
@@ -150,15 +156,18 @@ def dropout(x: Float[Array, "*s"], rate: float, rngs: nnx.Rngs | None) -> Float[
 
 
 def initialise(
-    shape: tuple[int, ...], init: Init, rngs: nnx.Rngs
+    shape: tuple[int, ...], init: Init, rngs: nnx.Rngs, fan_in: int | None = None
 ) -> tuple[nnx.Param[Array], nnx.Param[Array]]:
-    """Draws a float32 kernel [*window, in, out] and its bias [out]."""
+    """Draws a float32 kernel [*window, in, out] and its bias [out].
+
+    PyTorch's bound is 1/sqrt(fan_in), which is by itself the number of inputs.
+    """
     outputs = shape[-1]
     if init == "torch":
-        fan_in = math.prod(shape[:-1])
-        bound = fan_in**-0.5
+        inputs = math.prod(shape[:-1])
+        bound = (fan_in or inputs) ** -0.5
         # one draw for both, the bias as one more row: a draw takes half a second to compile
-        rows = jax.random.uniform(rngs.params(), (fan_in + 1, outputs), minval=-bound, maxval=bound)
+        rows = jax.random.uniform(rngs.params(), (inputs + 1, outputs), minval=-bound, maxval=bound)
         return nnx.Param(rows[:-1].reshape(shape)), nnx.Param(rows[-1])
     kernel = jax.nn.initializers.lecun_normal()(rngs.params(), shape)
     return nnx.Param(kernel), nnx.Param(jnp.zeros(outputs))

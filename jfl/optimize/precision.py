@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from jfl.types import Params, PRNGKey
 
@@ -21,7 +21,7 @@ def applied(
     backend: str,
     params: Params,
     frozen: Params,
-    x: Float[Array, "B ..."],
+    x: Shaped[Array, "B ..."],
     key: PRNGKey | None = None,
 ) -> Float[Array, "B ..."]:
     """Calls a function of a model; `key` draws dropout. Gradients have their parameters' type."""

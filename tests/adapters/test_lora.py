@@ -11,7 +11,7 @@ from jfl import tree
 from jfl.adapters import base, lora
 from jfl.errors import UsageError
 from jfl.models import base as models
-from jfl.models import cnn, mlp, resnet18
+from jfl.models import cnn, lstm, mlp, resnet18
 from jfl.models.language import gpt2
 
 TINY = gpt2.Config(
@@ -118,35 +118,58 @@ def test_dropout_falls_on_what_enters_the_first_matrix() -> None:
     assert np.abs(one - quiet).max() > 1e-3
 
 
-PICTURES = {
+LSTM = lstm.Config(words=30, embedding=6, hidden=5, bidirectional=True)
+NETWORKS = {
     "mlp": (mlp.Config(hidden=(12,)), (6, 6, 1), 2),
     "cnn": (cnn.Config(), (16, 16, 1), 4),
     "resnet18": (resnet18.Config(norm="none"), (16, 16, 3), 3),
+    "lstm": (LSTM, (7,), 2),
 }
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn", pytest.param("resnet18", marks=pytest.mark.slow)])
-def test_networks_of_pictures(name: str) -> None:
-    config, shape, rank = PICTURES[name]
+@pytest.mark.parametrize(
+    "name", ["mlp", "cnn", "lstm", pytest.param("resnet18", marks=pytest.mark.slow)]
+)
+def test_networks_that_classify(name: str) -> None:
+    config, shape, rank = NETWORKS[name]
     plain = models.build(config, shape, 10, "native")
     settings = lora.Config(rank=rank, trains=("head",))
-    model = base.build_pictures(settings, name, plain)
+    model = base.build_classifier(settings, name, plain)
     start, frozen = quickly(model.init)(jax.random.key(0))
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, *shape)), jnp.float32)
+    rng, words = np.random.default_rng(0), name == "lstm"
+    drawn = rng.integers(0, 30, (3, *shape)) if words else rng.normal(size=(3, *shape))
+    x = jnp.asarray(drawn, jnp.int32 if words else jnp.float32)
     first = quickly(plain.apply)(frozen["base"], frozen["frozen"], x)
     np.testing.assert_allclose(quickly(model.apply)(start, frozen, x), first, rtol=1e-5, atol=1e-5)
 
     adapter = jax.tree.map(lambda p: p + 0.05, start)
     merged = base.merged(settings, adapter, frozen["base"])
     expected = quickly(plain.apply)(merged, frozen["frozen"], x)
-    np.testing.assert_allclose(
-        quickly(model.apply)(adapter, frozen, x), expected, rtol=1e-4, atol=1e-4
-    )
+    near = {"rtol": 1e-6, "atol": 1e-6} if words else {"rtol": 1e-4, "atol": 1e-4}
+    np.testing.assert_allclose(quickly(model.apply)(adapter, frozen, x), expected, **near)
     z = quickly(model.features)(adapter, frozen, x)
-    np.testing.assert_allclose(
-        quickly(model.head)(adapter, frozen, z), expected, rtol=1e-4, atol=1e-4
-    )
+    np.testing.assert_allclose(quickly(model.head)(adapter, frozen, z), expected, **near)
     assert np.abs(np.asarray(expected - first)).max() > 1e-2
+
+
+def test_each_kernel_of_an_lstm_has_its_product() -> None:
+    """What is merged is W + s a b at the embedding and at the kernels of inputs and states."""
+    plain = models.build(LSTM, (7,), 3, "native")
+    settings = lora.Config(rank=2, alpha=6, targets=("embedding", "lstm.*"))
+    model = base.build_classifier(settings, "lstm", plain)
+    start, frozen = jax.jit(model.init)(jax.random.key(0))
+    adapter = shaken(start)
+    merged = tree.paths(base.merged(settings, adapter, frozen["base"]))
+    own, before = tree.paths(adapter), tree.paths(frozen["base"])
+    places = {path.rpartition(".lora.")[0] for path in own}
+    kernels = [f"lstm.l0{way}.{of}" for way in ("", "_reverse") for of in ("input", "state")]
+    assert places == {"embedding", *kernels}
+    for place in places:
+        path = f"{place}.embedding" if place == "embedding" else f"{place}.kernel"
+        product = np.float64(own[f"{place}.lora.a"]) @ np.float64(own[f"{place}.lora.b"])
+        np.testing.assert_allclose(merged[path], before[path] + 6 / 2 * product, atol=1e-6)
+    slopes = jax.jit(jax.grad(lambda p: model.apply(p, frozen, jnp.ones((2, 7), jnp.int32)).sum()))
+    assert all(np.any(leaf) for leaf in jax.tree.leaves(slopes(adapter)))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +187,7 @@ def test_what_is_refused(settings: dict, said: str) -> None:
         base.build(lora.Config(**settings), TINY)
 
 
-def test_dropout_beside_layers_of_pictures_is_refused() -> None:
+def test_dropout_beside_their_layers_is_refused() -> None:
     model = models.build(mlp.Config(), (6, 6, 1), 10, "native")
     with pytest.raises(UsageError, match="draws nothing at random"):
-        base.build_pictures(lora.Config(rank=2, dropout=0.1), "mlp", model)
+        base.build_classifier(lora.Config(rank=2, dropout=0.1), "mlp", model)

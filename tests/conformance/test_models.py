@@ -14,7 +14,7 @@ from jfl.models import base, layers
 from tests.conformance import tested
 
 NAMES = tested.names("model")
-CLASSES = 5
+CLASSES, WORDS = 5, 20
 LOWERINGS = get_args(layers.Lowering)
 DEEP = pytest.mark.parametrize(
     "plugin",
@@ -31,9 +31,12 @@ def plugin(request):
 
 @functools.cache
 def built(plugin, lowering="slices", init="torch"):
-    pixels = plugin.image_size(8)
     settings = plugin.Config(init=init)
-    model = base.build(settings, (pixels, pixels, 1), CLASSES, lowering)
+    if base.takes_words(settings):
+        settings, shape = settings.for_words(WORDS - 1), (7,)
+    else:
+        shape = (plugin.image_size(8),) * 2 + (1,)
+    model = base.build(settings, shape, CLASSES, lowering)
     compiled = {f: jax.jit(getattr(model, f)) for f in ("init", "apply", "features", "head")}
     return replace(model, **compiled)
 
@@ -54,7 +57,11 @@ def answer(model, params, frozen, x, key):
     return jnp.sin(model.apply(params, frozen, x, key=key)).sum()
 
 
-def images(model, *lead):
+def samples(model, *lead):
+    if len(model.input_shape) == 1:
+        return jnp.asarray(
+            np.random.default_rng(0).integers(1, WORDS, (*lead, *model.input_shape)), jnp.int32
+        )
     x = np.random.default_rng(0).uniform(-1, 1, (*lead, *model.input_shape))
     return jnp.asarray(x, jnp.float32)
 
@@ -67,6 +74,8 @@ def close(a, b, tolerance=1e-5):
 
 
 def test_image_size_is_settled_in_one_step(plugin):
+    if base.takes_words(plugin.Config()):
+        pytest.skip("it takes texts")
     for size in (8, 28, 32, 64, 96):
         wanted = plugin.image_size(size)
         assert plugin.image_size(wanted) == wanted
@@ -84,7 +93,7 @@ def test_params_are_nested_dicts_of_float_arrays_with_a_head(plugin):
 def test_logits_are_the_head_of_the_features(plugin):
     model = built(plugin)
     params, frozen = drawn(plugin)
-    x = images(model, 2)
+    x = samples(model, 2)
     logits, z = model.apply(params, frozen, x), model.features(params, frozen, x)
     assert logits.shape == (2, CLASSES)
     assert logits.dtype == jnp.float32
@@ -95,11 +104,11 @@ def test_logits_are_the_head_of_the_features(plugin):
 def test_the_head_is_all_the_head_reads(plugin):
     model = built(plugin)
     params, frozen = drawn(plugin)
-    z = model.features(params, frozen, images(model, 2))
+    z = model.features(params, frozen, samples(model, 2))
     spoilt = {**jax.tree.map(jnp.zeros_like, params), base.HEAD: params[base.HEAD]}
     np.testing.assert_array_equal(model.head(params, frozen, z), model.head(spoilt, frozen, z))
     headless = {**params, base.HEAD: jax.tree.map(jnp.zeros_like, params[base.HEAD])}
-    np.testing.assert_array_equal(z, model.features(headless, frozen, images(model, 2)))
+    np.testing.assert_array_equal(z, model.features(headless, frozen, samples(model, 2)))
 
 
 @pytest.mark.parametrize("init", ["torch", "flax"])
@@ -115,7 +124,7 @@ def test_many_models_at_once_are_each_model_alone(plugin):
     model = built(plugin)
     keys = jax.random.split(jax.random.key(0), 3)
     params, frozen = jax.jit(jax.vmap(model.init))(keys)
-    x = images(model, 3, 2)
+    x = samples(model, 3, 2)
     alone = []
     for i in range(3):
         one = jax.tree.map(lambda leaf, i=i: leaf[i], (params, frozen))
@@ -129,7 +138,7 @@ def test_many_models_at_once_are_each_model_alone(plugin):
 def test_gradient_is_finite_and_reaches_every_layer(plugin):
     model = built(plugin)
     params, frozen = drawn(plugin)
-    x = images(model, 2)
+    x = samples(model, 2)
     for key in (None, jax.random.key(2)):
         for leaf in jax.tree.leaves(gradient(plugin)(params, frozen, x, key)):
             assert jnp.isfinite(leaf).all()
@@ -139,9 +148,10 @@ def test_gradient_is_finite_and_reaches_every_layer(plugin):
 @pytest.mark.parametrize("lowering", LOWERINGS)
 def test_bfloat16_stays_bfloat16(plugin, lowering):
     model = built(plugin, lowering)
-    half = lambda tree: jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), tree)  # noqa: E731
+    narrow = lambda leaf: leaf.astype(jnp.bfloat16) if leaf.dtype == jnp.float32 else leaf  # noqa: E731
+    half = functools.partial(jax.tree.map, narrow)
     params, frozen = drawn(plugin)
-    x = images(model, 2)
+    x = samples(model, 2)
     logits = model.apply(half(params), half(frozen), half(x))
     assert logits.dtype == jnp.bfloat16
     np.testing.assert_allclose(logits.astype(float), model.apply(params, frozen, x), atol=0.05)
@@ -150,10 +160,12 @@ def test_bfloat16_stays_bfloat16(plugin, lowering):
 @DEEP
 @pytest.mark.parametrize("lowering", LOWERINGS[1:])
 def test_lowerings_agree_and_have_the_same_params(plugin, lowering):
+    if base.takes_words(plugin.Config()):
+        pytest.skip("nothing is convolved")
     native, other = built(plugin, "native"), built(plugin, lowering)
     params, frozen = drawn(plugin, lowering)
     jax.tree.map(np.testing.assert_array_equal, (params, frozen), drawn(plugin, "native"))
-    x = images(native, 2)
+    x = samples(native, 2)
     close(native.apply(params, frozen, x), other.apply(params, frozen, x))
     ours, theirs = (gradient(plugin, way)(params, frozen, x, None) for way in (lowering, "native"))
     # minimal filtering rounds three to eight times as much as plain sums, in each of many layers

@@ -26,6 +26,7 @@ def made(**changes) -> base.Dataset:
         ({"x": np.zeros((6, 32, 32), np.uint8)}, "x is uint8 of shape"),
         ({"x": np.zeros((6, 8, 9, 3), np.int64)}, "x is int64; it must be uint8 images or float"),
         ({"x": np.zeros((6, 8, 9, 3), np.int32)}, "words are .*, and images uint8"),
+        ({"x": np.full((6, 4), -2, np.int32)}, "x holds -2; word numbers count from 0"),
         ({"x": np.zeros((6, 0), np.float32)}, "not empty"),
         ({"x": np.full((6, 2), np.inf, np.float32)}, "first in sample 0"),
         ({"x": np.zeros((5, 4), np.float32)}, r"one of each per sample, not x \[5, 4\], y \[6\]"),

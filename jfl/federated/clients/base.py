@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from jfl import tree
 from jfl.federated.clients import augment, mapping
@@ -39,12 +39,12 @@ class Client:
     plan: Plan
 
     def logits(
-        self, params: Params, x: Float[Array, "B ..."], key: PRNGKey | None = None
+        self, params: Params, x: Shaped[Array, "B ..."], key: PRNGKey | None = None
     ) -> Float[Array, "B C"]:
         """Returns what the model makes of samples, in `train.precision`; `key` draws dropout."""
         return self._applied(self.model.apply, params, x, key)
 
-    def features(self, params: Params, x: Float[Array, "B ..."]) -> Float[Array, "B d"]:
+    def features(self, params: Params, x: Shaped[Array, "B ..."]) -> Float[Array, "B d"]:
         """Returns what the model's head sees of samples, without dropout."""
         return self._applied(self.model.features, params, x, None)
 
@@ -182,7 +182,7 @@ class Client:
     def batch_loss(
         self,
         params: Params,
-        x: Float[Array, "B ..."],
+        x: Shaped[Array, "B ..."],
         y: Int[Array, " B"],
         weights: Float[Array, " B"],
         key: PRNGKey | None,

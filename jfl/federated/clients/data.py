@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
-from jaxtyping import Array, Float32, Int, Shaped
+from jaxtyping import Array, Int, Shaped
 
 from jfl.datasets.base import as_input
 from jfl.types import AnyArray
@@ -44,7 +44,7 @@ class Samples:
 
     def at(
         self, rows: Rows, positions: Int[Array, " B"]
-    ) -> tuple[Float32[Array, "B ..."], Int[Array, " B"]]:
+    ) -> tuple[Shaped[Array, "B ..."], Int[Array, " B"]]:
         """Returns one client's samples at the given positions, scaled for the model."""
         chosen = jnp.take(self.index, rows.start + positions, mode="clip")
         return as_input(self.x[chosen]), self.y[chosen]

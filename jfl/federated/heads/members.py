@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from jfl import tree
 from jfl.federated.clients.base import Client, batch_order, over_chunks
@@ -55,7 +55,7 @@ def features(
     L, the longest client's samples in whole chunks, is the same for all clients.
     """
 
-    def say(x: Float[Array, "B ..."], y: Int[Array, " B"]) -> tuple[Array, Array]:
+    def say(x: Shaped[Array, "B ..."], y: Int[Array, " B"]) -> tuple[Array, Array]:
         return client.features(params, x), y
 
     return _collected(samples, rows, length, say)
@@ -142,7 +142,7 @@ def predict(
     """
     prior = params[HEAD]
 
-    def say(x: Float[Array, "B ..."], _: Int[Array, " B"]) -> tuple[Outputs, dict[str, Outputs]]:
+    def say(x: Shaped[Array, "B ..."], _: Int[Array, " B"]) -> tuple[Outputs, dict[str, Outputs]]:
         z = client.features(params, x)
         logits = client.head(params, z)
         own, said = _outputs(jax.nn.log_softmax(logits), logits[None]), {}
