@@ -45,12 +45,13 @@ def from_run(
     personal = any(path.startswith("own.params.") for path in paths)
     entry = "own.params" if personal else "shared.params"
     shape = input_shape(experiment, folder)
+    named = scheme or torch_state.usual(experiment.model)
 
     def state(one: int) -> dict[str, np.ndarray]:
         ids = np.array([one]) if personal else None
         read = tree.paths(checkpoints.read_clients(number, entry, ids))
         params = {path: np.asarray(leaf[0] if personal else leaf) for path, leaf in read.items()}
-        return torch_state.to_torch(params, experiment.model.name, shape, scheme)
+        return torch_state.to_torch(params, experiment.model.name, shape, named)
 
     count = experiment.clients if personal else 1
     compared: list[float] = []
@@ -58,7 +59,7 @@ def from_run(
     def checked(one: int) -> dict[str, np.ndarray]:
         made = state(one)
         if torch_logits.available() and shape is not None:
-            compared.append(_compare(made, experiment, shape, scheme))
+            compared.append(_compare(made, experiment, shape, named))
         return made
 
     done = _write_all(target, checked, count, client if personal else 0, suffix, dry)
@@ -150,10 +151,18 @@ def _compare(
     made = torch_state.from_torch(state, model, shape)
     chosen = scheme or torch_state.schemes(model)[0]
     layers = torch_logits.layers_of(model, chosen, made.params)
-    x = np.random.default_rng(0).normal(size=(_CLASSES, *shape)).astype(np.float32)
-    network = models.build(experiment.model, shape, len(made.params["head.bias"]), "native")
+    rng, config = np.random.default_rng(0), experiment.model
+    x = rng.normal(size=(_CLASSES, *shape)).astype(np.float32)
+    if models.takes_words(config):
+        words = made.settings["words"]
+        x = rng.integers(0, words, (_CLASSES, *shape)).astype(np.int32)
+        config = config.for_words(words - 1)
+    network = models.build(config, shape, len(made.params["head.bias"]), "native")
     ours = jax.jit(network.apply)(tree.nested(made.params), {}, x)
     groups = getattr(experiment.model, "groups", 32)
     return check_logits(
-        np.asarray(ours), torch_logits.logits(state, model, layers, x, groups=groups)
+        np.asarray(ours),
+        torch_logits.logits(
+            state, model, layers, x, groups=groups, relu=made.settings.get("relu", False)
+        ),
     )

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from interop import experiments, run_folder, torch_logits, torch_state
+from interop import experiments, run_folder, torch_logits, torch_names, torch_state
 from interop.aside import written_aside
 from interop.measured import Weights
 from interop.snapshot import Snapshot
@@ -200,6 +200,7 @@ def _compare(federation: Federation, planned: Plan, weights: Weights | None) -> 
     theirs = torch_logits.logits(
         state, model, layers, x,
         groups=getattr(federation.experiment.model, "groups", 32), epsilon=weights.epsilon,
+        relu=made.settings.get("relu", False),
     )  # fmt: skip
     return check_logits(ours, theirs)
 
@@ -209,7 +210,7 @@ def _torch_side(
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Returns the arrays as torch has them, and its modules by jfl's layers."""
     layers = {
-        path.rpartition(".")[0]: names[0].rpartition(".")[0] for path, names in made.names.items()
+        path.rpartition(".")[0]: torch_names.module(names[0]) for path, names in made.names.items()
     }
     for path, names in made.names.items():  # a folded normalisation stands in the convolution
         norm = next((n for n in names if n.endswith("running_mean")), None)

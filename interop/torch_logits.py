@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from interop import torch_names
 
@@ -22,26 +22,28 @@ def logits(
     state: Mapping[str, np.ndarray],
     model: str,
     layers: Mapping[str, str],
-    x: Float[np.ndarray, "B ..."],
+    x: Shaped[np.ndarray, "B ..."],
     *,
     groups: int = 32,
+    relu: bool = False,
     epsilon: Mapping[str, float] | None = None,
 ) -> Float[np.ndarray, "B C"]:
     """Returns what torch computes for samples as jfl has them.
 
     Args:
         state: arrays by torch's names, without a wrapper's prefix.
-        model: cnn, mlp or resnet18.
+        model: cnn, lstm, mlp or resnet18.
         layers: jfl's layers to torch's modules.
         x: samples [B, H, W, C] or [B, d].
         groups: of GroupNorm layers.
+        relu: whether an LSTM has one before its head.
         epsilon: of normalisation layers, by torch's module name.
     """
     import torch
 
     tensors = {name: torch.tensor(np.ascontiguousarray(a)) for name, a in state.items()}
     first = np.moveaxis(x, -1, 1) if x.ndim == 4 else x
-    network = _Network(torch, tensors, layers, groups, epsilon or {})
+    network = _Network(torch, tensors, layers, groups, relu, epsilon or {})
     with torch.no_grad():
         made = getattr(network, model)(torch.tensor(np.ascontiguousarray(first)))
     return made.numpy()
@@ -49,13 +51,15 @@ def logits(
 
 class _Network:
     def __init__(
-        self, torch: Any, state: Any, layers: Mapping[str, str], groups: int, epsilon: Any
-    ) -> None:
+        self, torch: Any, state: Any, layers: Mapping[str, str], groups: int, relu: bool,
+        epsilon: Any,
+    ) -> None:  # fmt: skip
         self.torch, self.functional = torch, torch.nn.functional
-        self.state, self.layers, self.groups, self.epsilon = state, layers, groups, epsilon
+        self.state, self.layers, self.groups = state, layers, groups
+        self.relu, self.epsilon = relu, epsilon
 
     def _of(self, layer: str, word: str) -> Any:
-        return self.state.get(f"{self.layers.get(layer, '')}.{word}")
+        return self.state.get(torch_names.array(self.layers.get(layer, ""), word))
 
     def _dense(self, layer: str, x: Any) -> Any:
         return self.functional.linear(x, self._of(layer, "weight"), self._of(layer, "bias"))
@@ -74,6 +78,27 @@ class _Network:
         for layer in ("conv1", "conv2"):
             x = self.functional.max_pool2d(self.torch.relu(self._conv(layer, x)), 2)
         return self._dense("head", self.torch.relu(self._dense("fc", self.torch.flatten(x, 1))))
+
+    def lstm(self, x: Any) -> Any:
+        lengths = (x != 0).mul(self.torch.arange(1, x.shape[1] + 1)).amax(1)
+        embedded = self._of("embedding", "weight")[x.long()]
+        hidden, names = self._of("lstm.l0.state", "weight").shape[1], list(self.layers)
+        both = "lstm.l0_reverse.state" in names
+        count = sum(name.endswith(".state") for name in names) // (1 + both)
+        width = embedded.shape[-1]
+        net = self.torch.nn.LSTM(width, hidden, count, batch_first=True, bidirectional=both)
+        net.load_state_dict({
+            name: self.state[array]
+            for name in net.state_dict()
+            for array in self.state
+            if array.rpartition(".")[2] == name
+        })  # fmt: skip
+        packed = self.torch.nn.utils.rnn.pack_padded_sequence(
+            embedded, lengths.clamp(min=1), batch_first=True, enforce_sorted=False
+        )
+        last = net(packed)[1][0][-1 - both :]
+        z = self.torch.cat(list(last), 1) * (lengths > 0)[:, None]  # of no words nothing is read
+        return self._dense("head", self.torch.relu(z) if self.relu else z)
 
     def _conv_norm(self, layer: str, x: Any, stride: int) -> Any:
         size = self._of(f"{layer}.conv", "weight").shape[-1]
@@ -107,5 +132,6 @@ class _Network:
 def layers_of(model: str, scheme: str, params: Mapping[str, Any]) -> dict[str, str]:
     """Returns jfl's layers to torch's modules of a scheme; an mlp keeps its own names."""
     if model in torch_names.SCHEMES:
-        return dict(torch_names.SCHEMES[model][scheme])
+        there = {path.rpartition(".")[0] for path in params}
+        return dict(torch_names.filled(torch_names.SCHEMES[model][scheme], there))
     return {layer: layer for layer in dict.fromkeys(p.rpartition(".")[0] for p in params)}

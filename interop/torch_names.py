@@ -1,10 +1,13 @@
 """Names of the same layers in jfl and in PyTorch, as data.
 
 A scheme maps jfl's layers to torch's modules. The first scheme of a model is the one written.
+torch.nn.LSTM is one module with many arrays: what stands for a module of one of its parts is their
+name with {} in place of weight or bias, and a * in a scheme stands for a layer, such as 0_reverse.
 Source: PFLlib's system/flcore/trainmodel/models.py and torchvision's models/resnet.py name them.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
 Scheme = Mapping[str, str]
 
@@ -30,6 +33,13 @@ def _split(scheme: Scheme) -> Scheme:
     return {ours: f"base.{theirs}" for ours, theirs in scheme.items()} | {"head": "head"}
 
 
+_LSTM = {
+    "embedding": "embedding",
+    "lstm.l*.input": "lstm.{}_ih_l*",
+    "lstm.l*.state": "lstm.{}_hh_l*",
+}
+_DEEPEST = r"\d{1,2}(?:_reverse)?"  # of layers of an LSTM
+
 SCHEMES: dict[str, dict[str, Scheme]] = {
     "cnn": {
         "pfllib": _CNN | {"head": "fc"},
@@ -41,6 +51,12 @@ SCHEMES: dict[str, dict[str, Scheme]] = {
         "pfllib-split": _resnet18("base.", "head"),
         "torchvision-head": _resnet18("", "head"),
     },
+    "lstm": {
+        "classifier": _LSTM | {"head": "classifier"},
+        "pfllib": _LSTM | {"head": "fc"},
+        "pfllib-split": _split(_LSTM),
+        "plain": _LSTM | {"head": "head"},
+    },
 }
 """Per model, its schemes; an mlp's layers are fc1, fc2, ..., head on both sides, or in a row."""
 
@@ -49,3 +65,38 @@ WRAPPERS = ("module.", "_orig_mod.", "model.")
 
 COUNTERS = ("num_batches_tracked",)
 """Buffers that say nothing about what a network computes."""
+
+
+def array(module: str, word: str) -> str:
+    """Returns the name of a module's array, such as its weight."""
+    return module.replace("{}", word) if "{}" in module else f"{module}.{word}"
+
+
+def module(name: str) -> str:
+    """Returns the module of an array, as schemes have it."""
+    recurrent = re.sub(rf"\b(weight|bias)_([ih]h_l{_DEEPEST})$", r"{}_\2", name)
+    return recurrent if recurrent != name else name.rpartition(".")[0]
+
+
+def filled(scheme: Scheme, present: Iterable[str]) -> Scheme:
+    """Returns a scheme with its * filled in by the layers there are.
+
+    Args:
+        scheme: of one model.
+        present: jfl's layers or torch's modules. Of an LSTM all layers up to the last belong to
+            it, and where one has the other direction, all do.
+    """
+    starred = [re.escape(p) for pair in scheme.items() for p in pair if "*" in p]
+    if not starred:
+        return scheme
+    pattern = re.compile("|".join(starred).replace(r"\*", f"({_DEEPEST})"))
+    matches = filter(None, map(pattern.fullmatch, present))
+    found = {next(filter(None, match.groups())) for match in matches} or {"0"}
+    ways = ("", "_reverse") if any("_" in layer for layer in found) else ("",)
+    count = 1 + max(int(layer.partition("_")[0]) for layer in found)
+    layers = [f"{number}{way}" for number in range(count) for way in ways]
+    return {
+        ours.replace("*", layer): theirs.replace("*", layer)
+        for ours, theirs in scheme.items()
+        for layer in (layers if "*" in ours else [""])
+    }

@@ -11,6 +11,7 @@ from interop import fold, layout
 from interop import torch_names as names
 from interop.layout import Array
 from jfl.errors import CheckpointError, UsageError
+from jfl.models import base as models
 
 State = Mapping[str, Any]
 """Torch's names to arrays, or to tensors that are read with `read()`."""
@@ -55,8 +56,8 @@ def to_torch(
         if leaf == "kernel":
             picture = _picture(model, layer, array, params, input_shape)
             array = layout.to_torch(layout.flatten_as_torch(array, picture) if picture else array)
-        word = "weight" if leaf in ("kernel", "scale") else leaf
-        state[f"{layers[layer]}.{word}"] = np.ascontiguousarray(array)
+        word = leaf if leaf == "bias" else "weight"
+        state[names.array(layers[layer], word)] = np.ascontiguousarray(array)
     return state
 
 
@@ -113,13 +114,15 @@ def _layer(
     given: State, layer: str, module: str
 ) -> tuple[dict[str, Array], dict[str, tuple[str, ...]]]:
     """Returns one layer's arrays as jfl has them, and what each was called."""
-    first = "scale" if layer.endswith("norm") else "kernel"
-    weight = _array(given[f"{module}.weight"])
-    leaves = {first: weight if first == "scale" else layout.from_torch(weight)}
-    sources: dict[str, tuple[str, ...]] = {first: (f"{module}.weight",)}
-    if f"{module}.bias" in given:
-        leaves["bias"] = _array(given[f"{module}.bias"])
-        sources["bias"] = (f"{module}.bias",)
+    word = layer.rpartition(".")[2]
+    first = "scale" if word.endswith("norm") else "embedding" if word == "embedding" else "kernel"
+    named, bias = names.array(module, "weight"), names.array(module, "bias")
+    weight = _array(given[named])
+    leaves = {first: layout.from_torch(weight) if first == "kernel" else weight}
+    sources: dict[str, tuple[str, ...]] = {first: (named,)}
+    if bias in given:
+        leaves["bias"] = _array(given[bias])
+        sources["bias"] = (bias,)
     return leaves, sources
 
 
@@ -133,6 +136,11 @@ def _folded(
     return {"kernel": kernel, "bias": bias}, [f"{norm}.{w}" for w in parts]
 
 
+def usual(model: models.Config) -> str | None:
+    """Returns the scheme a model is written in, None for the first: PFLlib's LSTM has a ReLU."""
+    return "pfllib" if getattr(model, "relu", False) else None
+
+
 def schemes(model: str) -> list[str]:
     """Returns the names of the schemes a model can be written in."""
     return list(names.SCHEMES.get(model, {"plain": {}}))
@@ -144,7 +152,8 @@ def _scheme(model: str, scheme: str | None, params: Mapping[str, Any]) -> names.
     known = names.SCHEMES[model]
     if scheme is not None and scheme not in known:
         raise UsageError(f"--names {scheme} is not known for {model}; there are {', '.join(known)}")
-    return known[scheme or next(iter(known))]
+    layers = {path.rpartition(".")[0] for path in params}
+    return names.filled(known[scheme or next(iter(known))], layers)
 
 
 def _recognise(
@@ -152,17 +161,23 @@ def _recognise(
 ) -> tuple[str, str, dict[str, str], dict[str, Any]]:
     """Returns model, scheme, the layers that are there, and settings."""
     nearest: tuple[int, str] | None = None
+    modules = {names.module(k) for k in known}
     for name, schemes in names.SCHEMES.items():
         if model not in (None, name):
             continue
-        for scheme, layers in schemes.items():
-            there = {o: t for o, t in layers.items() if f"{t}.weight" in known}
+        for scheme, starred in schemes.items():
+            layers = names.filled(starred, modules)
+            there = {o: t for o, t in layers.items() if names.array(t, "weight") in known}
             optional = {o for o in layers if o.endswith("norm")} if name == "resnet18" else set()
-            missing = sorted(layers[o] for o in layers.keys() - there.keys() - optional)
-            surplus = sorted(k for k in known if k.rpartition(".")[0] not in layers.values())
+            absent = layers.keys() - there.keys() - optional
+            missing = sorted(names.array(layers[o], "weight") for o in absent)
+            recurrent = (names.array(t, "bias") for t in there.values() if "{}" in t)
+            missing += sorted(name for name in recurrent if name not in known)
+            surplus = sorted(k for k in known if names.module(k) not in layers.values())
             if not missing and not surplus:
-                return name, scheme, _present(layers, known), _settings(name, layers, given, known)
-            wrong = f"{missing[0]}.weight is missing" if missing else f"{surplus[0]} is too many"
+                settings = _settings(name, scheme, layers, given, known)
+                return name, scheme, _present(layers, known), settings
+            wrong = f"{missing[0]} is missing" if missing else f"{surplus[0]} is too many"
             score = len(missing) + len(surplus)
             if nearest is None or score < nearest[0]:
                 nearest = score, f"for {name} {wrong}"
@@ -171,14 +186,14 @@ def _recognise(
         return "mlp", "plain", layers, {"name": "mlp", "hidden": widths}
     reason = nearest[1] if nearest else "it is no row of dense layers"
     raise CheckpointError(
-        f"the weights are of no model jfl has ({reason}); there are cnn, mlp and resnet18"
+        f"the weights are of no model jfl has ({reason}); there are cnn, lstm, mlp and resnet18"
     )
 
 
 def _present(layers: names.Scheme, known: set[str]) -> dict[str, str]:
     """Returns the layers that have weights, or statistics to fold."""
     words = ("weight", "running_mean")
-    return {o: t for o, t in layers.items() if any(f"{t}.{w}" in known for w in words)}
+    return {o: t for o, t in layers.items() if any(names.array(t, w) in known for w in words)}
 
 
 def _row(given: State, known: set[str]) -> dict[str, str]:
@@ -203,8 +218,19 @@ def _row(given: State, known: set[str]) -> dict[str, str]:
     return dict(zip(ours, fitting[0], strict=True))
 
 
-def _settings(name: str, layers: names.Scheme, given: State, known: set[str]) -> dict[str, Any]:
+def _settings(
+    name: str, scheme: str, layers: names.Scheme, given: State, known: set[str]
+) -> dict[str, Any]:
     settings: dict[str, Any] = {"name": name}
+    if name == "lstm":
+        table, state = (
+            given[names.array(layers[layer], "weight")].shape
+            for layer in ("embedding", "lstm.l0.state")
+        )
+        settings |= {"words": int(table[0]), "embedding": int(table[-1]), "hidden": int(state[-1])}
+        settings["bidirectional"] = both = "lstm.l0_reverse.state" in layers
+        settings["layers"] = sum(layer.endswith(".state") for layer in layers) // (1 + both)
+        settings["relu"] = scheme.startswith("pfllib")
     if name == "resnet18":
         stem = tuple(given[f"{layers['stem.conv']}.weight"].shape)
         settings["stem"] = "torchvision" if stem[-1] == 7 else "cifar"

@@ -34,7 +34,9 @@ Examples:
 @click.argument("changes", metavar="[key=value]...", nargs=-1)
 @click.option("--data", metavar="DIR", help="Folder PFLlib generated, with the clients' samples.")
 @click.option(
-    "--model", metavar="NAME", help="cnn, mlp or resnet18, where the weights could be two of them."
+    "--model",
+    metavar="NAME",
+    help="cnn, lstm, mlp or resnet18, where the weights could be two of them.",
 )
 @click.option(
     "--key", metavar="PATH", help="Which model of a file that holds several, such as ema."

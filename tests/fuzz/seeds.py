@@ -254,6 +254,9 @@ def csvs() -> Iterator[Seed]:
     rows = [["review", "sentiment"], ["Good, <br /> 'good'", "positive"], ["bad\nbad", "negative"]]
     content = written(lambda file: _table(file, rows))
     yield one("imdb.csv", content, (DATA.format("imdb") + "FILE",))
+    polar = [["1", "Good, 'good'"], ["-1", "bad\nbad"]]
+    content = b"\xef\xbb\xbf" + written(lambda file: _table(file, polar))
+    yield one("reviews.csv", content, (DATA.format("reviews") + "FILE",))
 
     def make(root: Path) -> None:
         run = run_folders.run(root / "run")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from interop import fold, layout, torch_state
+from interop import fold, layout, torch_logits, torch_state
 from jfl import config as configs
 from jfl import plugins, tree
 from jfl.errors import CheckpointError, UsageError
@@ -17,6 +17,7 @@ from torch import nn  # noqa: E402
 from tests.reference import pfllib, torch_models  # noqa: E402
 
 RNG = np.random.default_rng(3)
+LSTM = {"name": "lstm", "words": 30, "embedding": 6, "hidden": 5}
 CASES = {
     "cnn": ({"name": "cnn"}, (28, 28, 1), "pfllib", lambda: pfllib.FedAvgCNN(1, 10, 1024)),
     "cnn-rgb": ({"name": "cnn"}, (32, 32, 3), "pfllib", lambda: pfllib.FedAvgCNN(3, 10, 1600)),
@@ -35,6 +36,17 @@ CASES = {
     ),
     "mlp-rgb": (
         {"name": "mlp", "hidden": [6]}, (4, 5, 3), "plain", lambda: torch_models.Mlp(60, (6,), 10),
+    ),
+    "lstm": (
+        LSTM, (8,), "classifier", lambda: torch_models.Lstm(30, 6, 5, 10, "classifier"),
+    ),
+    "lstm-pfllib": (
+        LSTM | {"layers": 2, "bidirectional": True, "relu": True}, (8,), "pfllib",
+        lambda: torch_models.Lstm(30, 6, 5, 10, "fc", layers=2, both=True, relu=True),
+    ),
+    "lstm-split": (
+        LSTM | {"layers": 2, "relu": True}, (8,), "pfllib-split",
+        lambda: pfllib.BaseHeadSplit(torch_models.Lstm(30, 6, 5, 10, "fc", layers=2, relu=True)),
     ),
     "resnet18": (
         {"name": "resnet18", "stem": "cifar"}, (32, 32, 3), "torchvision",
@@ -97,6 +109,8 @@ def test_there_and_back_is_bit_identical_and_torch_computes_the_same(case):
     net = make()
     net.load_state_dict({k: torch.tensor(v) for k, v in state.items()}, strict=True)
     x = RNG.normal(size=(3, *shape)).astype(np.float32)
+    if settings["name"] == "lstm":
+        x = RNG.integers(0, 30, (3, *shape)).astype(np.int32)
     np.testing.assert_allclose(theirs(net, x), logits(model, params, x), rtol=1e-4, atol=1e-5)
 
     saved = {k: v.numpy() for k, v in net.state_dict().items()}
@@ -107,6 +121,12 @@ def test_there_and_back_is_bit_identical_and_torch_computes_the_same(case):
     for path, array in back.params.items():
         assert array.tobytes() == flat[path].tobytes(), path
     assert all(array.flags.c_contiguous for array in state.values())
+    if settings["name"] == "lstm":
+        layers = torch_logits.layers_of("lstm", scheme, back.params)
+        relu = settings.get("relu", False)
+        x[0] = 0  # a text without words
+        again = torch_logits.logits(state, "lstm", layers, x, relu=relu)
+        np.testing.assert_allclose(again, logits(model, params, x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.torch
@@ -169,6 +189,26 @@ def test_what_fits_no_model_is_refused_by_its_first_array(change, message):
     change(state)
     with pytest.raises(CheckpointError, match=message):
         torch_state.from_torch(state)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("lstm.bias_hh_l1"), r"lstm lstm\.bias_hh_l1 is missing"),
+        (lambda s: s.update({"lstm.weight_ih_l3": s["fc.bias"]}), r"lstm lstm\.weight_hh_l2 is mi"),
+        (
+            lambda s: s.update({"lstm.weight_hr_l0": s["fc.bias"]}),
+            r"weight_hr_l0 is too many",
+        ),
+    ],
+)
+def test_an_lstm_that_lacks_something_is_refused(change, message):
+    settings, shape, scheme, _ = CASES["lstm-pfllib"]
+    params = tree.paths(drawn(build(settings, shape)))
+    state = torch_state.to_torch(params, "lstm", shape, scheme)
+    change(state)
+    with pytest.raises(CheckpointError, match=message):
+        torch_state.from_torch(state, "lstm")
 
 
 def test_layouts_that_do_not_fit():

@@ -42,6 +42,29 @@ class Mlp(nn.Module):
         return x
 
 
+class Lstm(nn.Module):
+    """Texts [B, L] of word numbers; the head bears any name, as in a framework or PFLlib."""
+
+    def __init__(
+        self, words: int, width: int, hidden: int, num_classes: int, head: str, *,
+        layers: int = 1, both: bool = False, relu: bool = False,
+    ):  # fmt: skip
+        super().__init__()
+        self.embedding = nn.Embedding(words, width, padding_idx=0)
+        self.lstm = nn.LSTM(width, hidden, layers, batch_first=True, bidirectional=both)
+        self.add_module(head, nn.Linear(hidden * (1 + both), num_classes))
+        self.head_name, self.relu = head, relu
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        lengths = [int(row.nonzero().max()) + 1 for row in x]
+        packed = nn.utils.rnn.pack_padded_sequence(
+            self.embedding(x), lengths, batch_first=True, enforce_sorted=False
+        )
+        last = self.lstm(packed)[1][0]
+        z = torch.cat([last[-2], last[-1]], 1) if self.lstm.bidirectional else last[-1]
+        return getattr(self, self.head_name)(torch.relu(z) if self.relu else z)
+
+
 def cnn_state(params: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Returns a jfl params dict of `cnn` (or its gradient, same shapes) as Cnn's state dict."""
     state = _state(params)
