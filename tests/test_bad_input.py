@@ -51,7 +51,7 @@ WRONG = [
     ("train digits_fomo partition.alpha=-1", 2, "partition.alpha=-1"),
     ("train digits_fomo train.batch_size=0", 2, "train.batch_size=0"),
     ("train digits_fomo train.learning_rate=.nan", 2, "train.learning_rate"),
-    ("train digits_fomo train.optimizer=sdg", 2, "should be 'sgd' or 'adamw'"),
+    ("train digits_fomo train.optimizer=sdg", 2, "should be 'sgd', 'adam' or 'adamw'"),
     ("train digits_fomo memory.budget=plenty", 2, "should be a size, such as 8GB"),
     ("train digits_fomo rounds=${round}", 2, "Interpolation key 'round' not found"),
     ("train digits_fomo algorithm=fedfmo", 2, "did you mean fedfomo?"),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
 from jfl import config, plugins
 from jfl.config import Section
@@ -94,6 +94,13 @@ class Experiment(jobs.Config):
     """How clients run."""
     memory: Memory = Memory()
     """What that may take."""
+
+    @model_validator(mode="after")
+    def _knows_its_horizon(self) -> "Experiment":
+        if self.train.needs_horizon:  # kept with the run, so that more rounds change none of them
+            train = self.train.model_copy(update={"horizon": self.rounds})
+            object.__setattr__(self, "train", train)
+        return self
 
     @property
     def cohort_size(self) -> int:

@@ -107,7 +107,7 @@ class Federation:
             jax.tree.map(lambda leaf: jnp.asarray(leaf[ids]), self.rows[part])
             for part in ("train", "valid")
         )
-        rate = jnp.float32(self.experiment.train.learning_rate_in(round_number))
+        rate = jnp.float32(self.experiment.train.rate(round_number - 1))
         who = None if trains is None else jnp.asarray(trains)
         return RoundData(jnp.asarray(ids), self.samples, train, valid, rate, who)
 
@@ -223,6 +223,11 @@ def _unvalidated(experiment: Experiment, partition: Partition, algorithm: Algori
     """Returns what it means that clients have no validation samples, nothing where all have."""
     without = [client for client, rows in enumerate(partition.valid) if not len(rows)]
     everyone, name = len(without) == len(partition.valid), experiment.algorithm.name
+    if everyone and experiment.train.early_stop:
+        raise UsageError(
+            f"train.early_stop={experiment.train.early_stop} looks at validation samples, and no "
+            "client has any; set partition.valid_fraction above 0"
+        )
     alone = f"{name} chooses by them who helps whom, so"
     if not everyone:
         few = ", ".join(map(str, without[:_NAMED])) + (", ..." if len(without) > _NAMED else "")

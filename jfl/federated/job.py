@@ -14,7 +14,9 @@ from jfl.runs import small_files
 
 UNIT = "round"
 METRIC, SCORE = "test_accuracy", "valid_accuracy"
-RESUMABLE = ("rounds", "evaluate.", "checkpoint.", "data.cache", "data.cache_dir")
+RESUMABLE = (
+    "rounds", "evaluate.", "checkpoint.", "train.early_stop", "data.cache", "data.cache_dir",
+)  # fmt: skip
 """They decide nothing that is done."""
 NAMES = ("algorithm.name",)
 """The setting that says what is run."""

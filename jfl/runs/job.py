@@ -119,6 +119,11 @@ class Job(ABC):
         """It is saved after every so many units, and after the last."""
         return getattr(getattr(self.config, "checkpoint", None), "every", NEVER)
 
+    @property
+    def patience(self) -> int | None:
+        """It ends after so many evaluations in a row without a better score; None: never."""
+        return getattr(getattr(self.config, "train", None), "early_stop", None)
+
     def saved_as(self, number: int) -> int:
         """Returns the number of the checkpoint after a unit."""
         return number

@@ -20,6 +20,7 @@ from jfl.runs.checkpoint import Checkpoints
 from jfl.runs.costs import peak_rss_mb
 from jfl.runs.job import Done, Job
 from jfl.runs.journal import Journal
+from jfl.runs.patience import Patience
 from jfl.runs.progress import Steps
 
 
@@ -62,7 +63,7 @@ def run(job: Job, place: Place, watch: Steps, done: int = 0) -> int:
     place.journal.cut(done)
     keeper = _Keeper(job, place, watch, done)
     total, everys = job.total, (job.evaluates, job.saves)
-    while not keeper.stopped and (total is None or keeper.reached < total):
+    while not keeper.ended and (total is None or keeper.reached < total):
         done = keeper.reached
         until = min((done // every + 1) * every for every in everys)
         # no step reaches over an evaluation or a checkpoint
@@ -82,6 +83,13 @@ class _Keeper:
         self._since = time.perf_counter()
         self.reached = reached
         self.stopped = False
+        # a job without patience reads no journal
+        self.patience = Patience(job, place.journal.records() if job.patience else ())
+
+    @property
+    def ended(self) -> bool:
+        """Whether somebody or the lack of progress has ended it."""
+        return self.stopped or self.patience.over
 
     def take(self, done: Done) -> None:
         """Keeps a step that was just begun; its results may not be there yet."""
@@ -91,11 +99,13 @@ class _Keeper:
         number = self.reached = done.through
         last = number == self._job.total
         measuring = last or number % self._job.evaluates == 0
+        better = False
         if measuring:
             done.record.update(self._job.evaluate())
+            better = self.patience.look(done.record)
         self._unwritten = self._untimed = done
         self.stopped = self._watch.stop()
-        saving = last or self.stopped or number % self._job.saves == 0
+        saving = last or self.ended or better or number % self._job.saves == 0
         if saving and (state := self._job.snapshot()) is not None:
             self._checkpoint(done, state)
         if measuring or saving:

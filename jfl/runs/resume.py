@@ -90,7 +90,9 @@ def finished(run: RunFolder, config: Any) -> dict[str, Any] | None:
     result = documents.sound(run.path / "result.json", small_files.Result)
     done = small_files.counted(result, run.kind.total)
     asked = getattr(config, run.kind.total, None)
-    if done is None or (asked is not None and done < asked):
+    patience = getattr(getattr(config, "train", None), "early_stop", None)
+    early = patience is not None and result.get("stopped_early") == patience
+    if done is None or (asked is not None and done < asked and not early):
         return None
     if done in run.checkpoints.rounds() and seal.problems(run.path, done):
         return None  # what came after the last good one is trained again

@@ -21,6 +21,7 @@ from jfl.runs.interrupt import stop_signals
 from jfl.runs.job import Job
 from jfl.runs.journal import Journal
 from jfl.runs.lock import hold
+from jfl.runs.patience import Patience
 from jfl.runs.progress import Kept, Watch
 
 INTERRUPTED = 130
@@ -172,11 +173,13 @@ def _train(
             if resume_from is not None:
                 loop.restore(job, place.checkpoints, resume_from)
             reached = loop.run(job, place, Kept(run, job, shown, stopped), done)
+        early = reached != job.total and Patience(job, place.journal.records()).over
         result = plain(
             {"run": str(path), **job.about(), **clock.record(), **job.ended()}
             | summary.summarise(path, run.kind)
+            | ({"stopped_early": job.patience} if early else {})
         )
-        interrupted = job.total is not None and reached < job.total
+        interrupted = job.total is not None and reached < job.total and not early
         state = "interrupted" if interrupted else "finished"
         if not interrupted:
             write_text(path / "result.json", dumps(result, indent=1), durable=True)
@@ -185,6 +188,11 @@ def _train(
     watch.result(run, f"{job.title}, {job.unit} {reached}", result)
     shown = ", ".join([*(file.name for file in written), "journal.jsonl"])
     watch.say(f"in {path}: {shown}")
+    if early:
+        watch.say(
+            f"ended early: {job.patience} evaluations in a row were not the best on validation "
+            "samples; the best is saved"
+        )
     if interrupted:
         command = f"jfl train --resume {shlex.quote(str(path))}"
         watch.say(f"saved after {job.unit} {reached}; go on with: {command}")

@@ -301,7 +301,7 @@ def test_a_falling_learning_rate_is_kept(tmp_path):
         data=str(tmp_path), changes=(),
     )  # fmt: skip
     assert (made.train.schedule, made.train.decay, made.rounds) == ("exponential", 0.9, PASSES)
-    assert made.train.learning_rate_in(3) == pytest.approx(0.1 * 0.9**2)
+    assert made.train.rate(2) == pytest.approx(0.1 * 0.9**2)
 
 
 def test_another_number_of_clients_than_the_file_has_is_refused():

@@ -9,6 +9,7 @@ Departs from it: alpha starts at 0.5 in the preset `paper`, whose authors try se
 between 0 and 1 in both. PFLlib's start of 1 makes m purely local until alpha falls.
 """
 
+from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
@@ -96,9 +97,9 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
 
         def one(carry: tuple[Pair, Any, Any], *batch: Any) -> tuple[Any, Float[Array, ""]]:
             pair, common_state, personal_state = carry
-            loss = client.batch_loss
-            grad_common = jax.grad(loss)(pair.common, *batch)
-            said, grad_personal, slope = step(pair, grad_common, loss, *batch)
+            gradient = partial(client.gradient, client.batch_loss)
+            _, grad_common = gradient(pair.common, *batch)
+            said, grad_personal, slope = step(pair, grad_common, gradient, *batch)
             update, common_state = rule.update(grad_common, common_state, pair.common)
             own_update, personal_state = rule.update(grad_personal, personal_state, pair.personal)
             moved = Pair(
@@ -127,28 +128,28 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
     return Algorithm(init, needs, run_round, personal=("params",), common=True, trains_at_once=2)
 
 
-def _paper(pair: Pair, grad_common: Params, loss: Any, *batch: Any) -> tuple[Any, Params, Any]:
+def _paper(pair: Pair, grad_common: Params, gradient: Any, *batch: Any) -> tuple[Any, Params, Any]:
     """Returns the loss, the gradient for the own model, and alpha's slope at a pair."""
     del grad_common
-    said, gradient = jax.value_and_grad(loss)(pair.mixture(), *batch)
+    said, slopes = gradient(pair.mixture(), *batch)
 
     def slope(at: Pair) -> Float[Array, ""]:
-        return _dot(jax.tree.map(jnp.subtract, at.personal, at.common), gradient)
+        return _dot(jax.tree.map(jnp.subtract, at.personal, at.common), slopes)
 
-    return said, jax.tree.map(lambda leaf: pair.alpha * leaf, gradient), slope
+    return said, jax.tree.map(lambda leaf: pair.alpha * leaf, slopes), slope
 
 
-def _pfllib(pair: Pair, grad_common: Params, loss: Any, *batch: Any) -> tuple[Any, Params, Any]:
+def _pfllib(pair: Pair, grad_common: Params, gradient: Any, *batch: Any) -> tuple[Any, Params, Any]:
     """As `_paper`."""
-    said, gradient = jax.value_and_grad(loss)(pair.personal, *batch)
+    said, slopes = gradient(pair.personal, *batch)
     alpha = pair.alpha
-    mixed = jax.tree.map(lambda v, w: alpha * v + (1 - alpha) * w, gradient, grad_common)
+    mixed = jax.tree.map(lambda v, w: alpha * v + (1 - alpha) * w, slopes, grad_common)
 
     def slope(at: Pair) -> Float[Array, ""]:
         apart = jax.tree.map(jnp.subtract, at.personal, at.common)
         return _dot(apart, mixed) + DECAY * at.alpha
 
-    return said, gradient, slope
+    return said, slopes, slope
 
 
 def _dot(a: Params, b: Params) -> Float[Array, ""]:

@@ -119,9 +119,9 @@ class Client:
 
         def step(carry: tuple, *batch: Any) -> tuple[tuple, Float[Array, ""]]:
             params, state = carry
-            loss, gradient = jax.value_and_grad(
-                lambda trained: self.batch_loss(trained | rest, *batch)
-            )(params)
+            loss, gradient = self.gradient(
+                lambda trained, *piece: self.batch_loss(trained | rest, *piece), params, *batch
+            )
             if bend is not None:
                 gradient = bend(gradient, params)
             update, state = rule.update(gradient, state, params)
@@ -178,6 +178,27 @@ class Client:
         last, total = jax.lax.fori_loop(0, epochs, epoch, (start, jnp.zeros((), jnp.float32)))
         seen = jnp.maximum(epochs * rows.count, 1).astype(jnp.float32)
         return last, {"train_loss": total / seen, "steps": jnp.asarray(epochs * steps)}
+
+    def gradient(
+        self, loss: Callable[..., Float[Array, ""]], params: Params, *batch: Any
+    ) -> tuple[Float[Array, ""], Params]:
+        """Returns the loss `loss(params, x, y, weights, key)` of a batch, and its gradient.
+
+        Of `train.accumulate` pieces both are added up; a batch's weights are those of one mean.
+        """
+        pieces, slope = self.train.accumulate, jax.value_and_grad(loss)
+        if pieces == 1:
+            return slope(params, *batch)
+        *samples, key = batch
+        cut = [part.reshape(pieces, -1, *part.shape[1:]) for part in samples]
+
+        def one(total: Any, piece: Any) -> tuple[Any, None]:
+            number, part = piece
+            said = slope(params, *part, jax.random.fold_in(key, number))
+            return jax.tree.map(jnp.add, total, said), None
+
+        nothing = jnp.zeros((), jnp.float32), jax.tree.map(jnp.zeros_like, params)
+        return jax.lax.scan(one, nothing, (jnp.arange(pieces), cut))[0]
 
     def batch_loss(
         self,

@@ -94,6 +94,7 @@ def test_training_is_plain_sgd_over_every_sample(
             ["train.optimizer=adamw", "train.weight_decay=0.1", "train.local_epochs=2"],
             optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(0.1)),
         ),
+        (["train.accumulate=5"], optax.identity()),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -115,8 +116,12 @@ def test_optimizers_do_what_optax_does(changes: list[str], rule, key: jax.Array)
             {"optimizer": "adamw", "weight_decay": 0.01},
             lambda t, p: t.optim.AdamW(p, 0.1, weight_decay=0.01),
         ),
+        (
+            {"optimizer": "adam", "weight_decay": 0.01},
+            lambda t, p: t.optim.Adam(p, 0.1, weight_decay=0.01),
+        ),
     ],
-    ids=["sgd", "adamw"],
+    ids=["sgd", "adamw", "adam"],
 )
 @lenient
 def test_optimizers_do_what_pytorch_does(changes: dict, build) -> None:
@@ -136,8 +141,8 @@ def test_optimizers_do_what_pytorch_does(changes: dict, build) -> None:
 
 def test_the_learning_rate_falls_from_round_to_round() -> None:
     config = optimizer.Config(schedule="exponential", decay=0.5, learning_rate=0.8)
-    assert [config.learning_rate_in(r) for r in (1, 2, 4)] == pytest.approx([0.8, 0.4, 0.1])
-    assert optimizer.Config(learning_rate=0.8).learning_rate_in(9) == 0.8
+    assert [config.rate(r) for r in (0, 1, 3)] == pytest.approx([0.8, 0.4, 0.1])
+    assert optimizer.Config(learning_rate=0.8).rate(8) == 0.8
 
 
 def test_training_loss_is_the_mean_over_the_samples_seen(ready: Federation, key) -> None:
