@@ -25,8 +25,10 @@ DATA = {
     "resnet18": ("data={name: cifar10, on_missing: embedded}", "model={name: resnet18}"),
     "mlp": ("data={name: fashion_mnist, on_missing: embedded}", "model={name: mlp}"),
 }
-TORCH = ("cnn-28", "cnn-32", "cnn-64", "mlp")  # networks the reference has
-STEPS = {"mlp": 3000, "cnn-28": 1000, "cnn-32": 600, "cnn-64": 40, "resnet18": 20}
+TEXTS = ("data={name: reviews}", "model={name: lstm}")
+"""Nothing stands in for texts: their suite needs --data-dir."""
+TORCH = ("cnn-28", "cnn-32", "cnn-64", "mlp", "lstm")  # networks the reference has
+STEPS = {"mlp": 3000, "cnn-28": 1000, "cnn-32": 600, "cnn-64": 40, "resnet18": 20, "lstm": 20}
 """Local steps of a client in one measurement, about two seconds."""
 MEMBERS, EPOCHS = 10, 10
 """Of ensembles of heads: their methods' own defaults."""
@@ -72,7 +74,7 @@ class Case:
         return {
             "work": self.reference,
             "arrays": arrays,
-            "model": "mlp" if self.name.endswith("mlp") else "cnn",
+            "model": next((n for n in ("mlp", "lstm") if self.name.endswith(n)), "cnn"),
             "hidden": [200],
             "shape": facts["shape"],
             "classes": facts["classes"],
@@ -97,7 +99,7 @@ def step(network: str, cores: int, loop: str = "auto", lowering: str = "auto") -
     variant = "" if (loop, lowering) == ("auto", "auto") else f"/{loop}-{lowering}"
     steps = STEPS[network] // (SLOWER if variant else 1)
     words = (
-        *DATA[network],
+        *(TEXTS if network == "lstm" else DATA[network]),
         f"clients={cores}",
         f"data.limit={steps * 10 * cores}",
         "partition={name: iid, train_fraction: 0.9, valid_fraction: 0.0}",
@@ -114,10 +116,11 @@ def federated_round(
     clients: int,
     samples: int | None,
     devices: int | None = None,
+    network: Literal["cnn-28", "lstm"] = "cnn-28",
 ) -> Case:
     """A round with its evaluation, all clients in it, Dirichlet 0.1."""
     words = (
-        *FASHION,
+        *(TEXTS if network == "lstm" else FASHION),
         f"clients={clients}",
         "partition={name: dirichlet, alpha: 0.1}",
         f"algorithm={algorithm}",
@@ -126,7 +129,7 @@ def federated_round(
     size = f"{clients} clients, {samples or 70_000:,} samples"
     if devices is not None:
         size += f", {devices} devices"
-    name = f"round/{algorithm}/cnn-28"
+    name = f"round/{algorithm}/{network}"
     return Case(name, size, words, "round", algorithm, devices=devices)
 
 
@@ -150,7 +153,7 @@ def heads(
 
 
 def suite(name: str, cores: int) -> Sequence[Case | LanguageCase]:
-    """Returns the cases of one of NAMES."""
+    """Returns the cases of one of NAMES; all leaves out quick, and texts, which needs its data."""
     rounds: tuple[Method, ...] = get_args(Method)
     variants = [(loop, low) for loop in set(plans.LOOPS.values()) for low in get_args(Lowering)]
     suites: dict[str, Sequence[Case | LanguageCase]] = {
@@ -173,6 +176,7 @@ def suite(name: str, cores: int) -> Sequence[Case | LanguageCase]:
             heads("aph", "assembly", "assembly"),
             heads("aph", "assembly", "recompute"),
         ],
+        "texts": [step("lstm", cores), federated_round("fedavg", 10, 1_500, network="lstm")],
         "memory": [federated_round("fedfomo", clients, 14_000) for clients in (20, 100)],
         "scale": [
             federated_round("fedavg", 100, 14_000, devices=devices)
@@ -181,8 +185,9 @@ def suite(name: str, cores: int) -> Sequence[Case | LanguageCase]:
         "lm": LM,
     }
     if name == "all":
-        return [case for key, cases in suites.items() if key != "quick" for case in cases]
+        left = {key: cases for key, cases in suites.items() if key not in ("quick", "texts")}
+        return [case for cases in left.values() for case in cases]
     return suites[name]
 
 
-NAMES = ("quick", "step", "round", "heads", "memory", "scale", "lm", "all")
+NAMES = ("quick", "step", "round", "heads", "memory", "scale", "lm", "texts", "all")

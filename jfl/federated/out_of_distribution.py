@@ -123,16 +123,24 @@ def _unseen(federation: Federation, most: int, rng: np.random.Generator) -> OutO
 
 
 def _noise(dataset: Dataset, most: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns uniform noise in place of images, Gaussian noise in place of features."""
+    """Returns uniform noise in place of images and words, Gaussian noise in place of features."""
     shape = (most, *dataset.input_shape)
     if dataset.x.dtype == np.uint8:
         return rng.integers(0, 256, shape, np.uint8)
+    if dataset.x.dtype == np.int32:  # texts as long as real ones
+        there = dataset.x[rng.integers(0, len(dataset.x), most)] != 0
+        return np.where(there, rng.integers(1, dataset.x.max() + 1, shape, np.int32), 0)
     mean, deviation = dataset.x.mean(axis=0), dataset.x.std(axis=0)
     return (mean + deviation * rng.standard_normal(shape)).astype(np.float32)
 
 
 def _alike(x: np.ndarray, like: Dataset, name: str) -> np.ndarray:
     """Returns images in the size and colours of the run's own."""
+    if like.x.dtype == np.int32:
+        raise UsageError(
+            f"--ood {name} does not go with texts, whose words each data set numbers in its own "
+            "way; give noise or unseen"
+        )
     if x.dtype != np.uint8 or like.x.dtype != np.uint8:
         if x.shape[1:] != like.input_shape or x.dtype != like.x.dtype:
             raise UsageError(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jfl.errors import UsageError
-from jfl.federated import experiment, federation, operations
+from jfl.federated import experiment, federation, operations, out_of_distribution
 from jfl.federated.rounds import Rounds
 from jfl.models import base, lstm
 from jfl.models.lstm import Config
@@ -174,6 +174,13 @@ def test_a_federation_of_texts_learns(reviews, loop):
     for number in (1, 2, 3):
         rounds.step(number)
     assert rounds.evaluate()["test_accuracy"] > 0.9
+
+    strange = out_of_distribution.find(ready, "noise", 50).samples
+    lengths = [set((np.asarray(x) != 0).sum(1)) for x in (strange.x, ready.dataset.x)]
+    assert lengths[0] <= lengths[1]
+    assert (int(strange.x.min()), int(strange.x.max())) == (0, 11)
+    with pytest.raises(UsageError, match="digits does not go with texts"):
+        out_of_distribution.find(ready, "digits", 50)
 
 
 def test_pictures_are_refused(reviews):

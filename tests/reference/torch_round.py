@@ -22,6 +22,8 @@ EVALUATION_BATCH = 256
 
 def network(spec: dict) -> nn.Module:
     """The model of a spec, as jfl and PFLlib have it."""
+    if spec["model"] == "lstm":
+        return Lstm(spec["words"], spec["classes"])
     (height, width, channels), classes = spec["shape"], spec["classes"]
     if spec["model"] == "mlp":
         hidden = [height * width * channels, *spec["hidden"]]
@@ -37,6 +39,24 @@ def network(spec: dict) -> nn.Module:
     )  # fmt: skip
 
 
+class Lstm(nn.Module):
+    """An embedding with sparse gradients, an LSTM, packed where a text is shorter, and a head."""
+
+    def __init__(self, words: int, classes: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(words, 128, sparse=True)
+        self.lstm = nn.LSTM(128, 128, batch_first=True)
+        self.head = nn.Linear(128, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        lengths, embedded = (x != 0).sum(1), self.embedding(x)
+        if int(lengths.min()) < x.shape[1]:
+            embedded = nn.utils.rnn.pack_padded_sequence(
+                embedded, lengths.clamp(min=1), batch_first=True, enforce_sorted=False
+            )
+        return self.head(self.lstm(embedded)[1][0][-1])
+
+
 class Work:
     """What all references hold: the samples as tensors, and the rows of each client's parts."""
 
@@ -48,7 +68,11 @@ class Work:
     def __init__(self, spec: dict) -> None:
         self.spec = spec
         arrays = np.load(spec["arrays"])
-        x = torch.from_numpy(arrays["x"]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = torch.from_numpy(arrays["x"])
+        if x.ndim == 2:
+            self.spec["words"] = int(x.max()) + 1
+        else:
+            x = x.permute(0, 3, 1, 2).float() / 127.5 - 1
         self.x, self.y = x.contiguous(), torch.from_numpy(arrays["y"]).long()
         self.parts = {
             part: [
