@@ -91,6 +91,13 @@ def merge(tree: Any, over: Any) -> Any:
     }
 
 
+def at(tree: Any, path: str) -> Any:
+    """Returns what stands at a dotted path of nested dicts."""
+    for name in path.split("."):
+        tree = tree[name]
+    return tree
+
+
 def size(tree: Any) -> int:
     """Returns how many numbers a tree holds."""
     return sum(int(np.prod(np.shape(leaf))) for leaf in jax.tree.leaves(tree))

@@ -15,15 +15,13 @@ from flax import nnx
 
 from jfl import tree
 from jfl.adapters import lora
-from jfl.adapters.lora import Config, Wrapping, fits
+from jfl.adapters.lora import LORA, Config, Wrapping, fits
 from jfl.models import base as models
 from jfl.models.base import Model
 from jfl.models.language import base as languages
 from jfl.models.language.base import Computation, LanguageModel
 from jfl.types import Params, PRNGKey
 
-LORA = "lora"
-"""The key under which a layer's matrices `a` and `b` stand beside its own weights."""
 _WEIGHTS = ("kernel", "embedding")
 
 
@@ -128,7 +126,7 @@ def drawn(config: Config, shapes: Params, key: PRNGKey, base: Params) -> Params:
     for path, layer in layers(shapes):
         own: Params = {}
         if any(fits(path, pattern) for pattern in config.trains):
-            own |= {name: leaf for name, leaf in _at(base, path).items() if name != LORA}
+            own |= {name: leaf for name, leaf in tree.at(base, path).items() if name != LORA}
         if LORA in layer:
             keyed = jax.random.fold_in(key, zlib.crc32(path.encode()))
             own[LORA] = lora.draw(layer[LORA], keyed, table="embedding" in layer)
@@ -141,7 +139,7 @@ def merged(config: Config, adapter: Params, base: Params) -> Params:
     """Returns the weights W + s a b, and those that trained, in place of the base's own."""
     found = base
     for path, own in layers(adapter):
-        layer = _at(base, path) | {name: leaf for name, leaf in own.items() if name != LORA}
+        layer = tree.at(base, path) | {name: leaf for name, leaf in own.items() if name != LORA}
         if LORA in own:
             (name,) = (name for name in _WEIGHTS if name in layer)
             a, b = own[LORA]["a"], own[LORA]["b"]
@@ -163,9 +161,3 @@ def layers(params: Params, prefix: str = "") -> list[tuple[str, Params]]:
         else:
             found += layers(child, f"{path}.")
     return found
-
-
-def _at(params: Params, path: str) -> Params:
-    for name in path.split("."):
-        params = params[name]
-    return params

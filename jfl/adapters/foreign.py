@@ -11,7 +11,8 @@ import numpy as np
 from jfl import config as configs
 from jfl import tree
 from jfl.adapters import lora
-from jfl.adapters.base import LORA, layers
+from jfl.adapters.base import layers
+from jfl.adapters.lora import LORA
 from jfl.errors import CheckpointError
 from jfl.models.files import Adapter, Lora
 from jfl.types import Params

@@ -24,6 +24,9 @@ from jfl.models.language import layers as language
 from jfl.models.layers import dropout
 from jfl.types import PRNGKey
 
+LORA = "lora"
+"""The key under which a layer's matrices `a` and `b` stand beside its own weights."""
+
 Rank = Annotated[int, Field(ge=1)]
 Alpha = Annotated[float, Field(gt=0)]
 

@@ -55,10 +55,10 @@ def _section(name: str) -> str:
     """Returns whether a name is of a data set or of a set of texts."""
     from jfl import plugins
 
-    if name in plugins.names("text"):
-        return "text"
     known = plugins.names("data")
     if name not in known:
+        if name in plugins.names("text"):
+            return "text"
         known += plugins.names("text")
         raise UsageError(
             f"data.name={name} is not known{plugins.nearest(name, known)}; there are: "

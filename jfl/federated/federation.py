@@ -20,6 +20,7 @@ from jfl import plugins, tree
 from jfl.datasets import base as datasets
 from jfl.datasets.base import Dataset
 from jfl.errors import DataError, UsageError
+from jfl.federated import adapter as adapters
 from jfl.federated import operations
 from jfl.federated.algorithms.base import Algorithm, RoundData, State
 from jfl.federated.clients import data as client_data
@@ -62,6 +63,8 @@ class Federation:
     notes: tuple[str, ...]
     samples: Samples
     rows: dict[str, Rows]
+    base: Params | None = None
+    """Weights of `adapter.base`; None = those that are drawn."""
 
     @property
     def plan(self) -> Plan:
@@ -70,7 +73,8 @@ class Federation:
 
     def initial(self) -> State:
         """The state before the first round: every client starts from the same model."""
-        params, _ = jax.jit(self.model.init)(stream(self.experiment.seed, "init"))
+        drawn = jax.jit(self.model.init)(stream(self.experiment.seed, "init"))
+        params, _ = adapters.with_base(drawn[0], drawn[1], self.base)
         return self.algorithm.init(self.model.in_order(params), self.experiment.clients)
 
     @cached_property
@@ -182,22 +186,42 @@ def prepare(
     notes += partition.notes
     algorithm = algorithm_of(experiment)
     _check_steps(experiment, algorithm)
+    if experiment.adapter is not None:
+        personal = bool(algorithm.personal)
+        adapters.require_fits(experiment.adapter, experiment.clients, personal=personal)
     notes += _unvalidated(experiment, partition, algorithm)
     plan = plan or _choose_plan(experiment, dataset, partition, algorithm)
     mesh = meshes.make(plan.devices)
     plan = replace(plan, mesh=mesh)
     model = _model(experiment, dataset, plan.lowering)
-    _, frozen = jax.jit(model.init)(stream(experiment.seed, "init"))
+    drawn = jax.jit(model.init)(stream(experiment.seed, "init"))
+    base = _base(experiment, dataset)
+    _, frozen = adapters.with_base(drawn[0], drawn[1], base)
     everywhere = meshes.everywhere(mesh)
     owners = {part: getattr(partition, part) for part in ("train", "valid", "test")}
     chunks = plans.CHUNKS[plan.backend]
     samples, rows = client_data.place(
         dataset.x, dataset.y, owners, everywhere, chunks, experiment.data.augment
     )
+    rows |= _ranks(experiment, rows["train"])
     client = Client(frozen, model, experiment.train, plan)
     return Federation(
-        experiment, dataset, partition, model, client, algorithm, tuple(notes), samples, rows
+        experiment, dataset, partition, model, client, algorithm, tuple(notes), samples, rows, base
     )
+
+
+def _base(experiment: Experiment, dataset: Dataset) -> Params | None:
+    if experiment.adapter is None:
+        return None
+    plain = _plain(experiment, dataset, "native")
+    return adapters.base(experiment.adapter, experiment.model, plain)
+
+
+def _ranks(experiment: Experiment, rows: Rows) -> dict[str, Rows]:
+    """Returns the training rows with clients' ranks of the adapter, nothing where all are full."""
+    if experiment.adapter is None or not experiment.adapter.client_ranks:
+        return {}
+    return {"train": replace(rows, rank=np.array(experiment.adapter.client_ranks, np.int32))}
 
 
 def _check(partition: Partition, num_samples: int, num_clients: int) -> None:
@@ -294,6 +318,13 @@ def _fitted(dataset: Dataset, experiment: Experiment, notes: list[str]) -> Datas
 
 
 def _model(experiment: Experiment, dataset: Dataset, lowering: models.Lowering) -> Model:
+    plain = _plain(experiment, dataset, lowering)
+    if experiment.adapter is None:
+        return plain
+    return adapters.build(experiment.adapter, experiment.model.name, plain)
+
+
+def _plain(experiment: Experiment, dataset: Dataset, lowering: models.Lowering) -> Model:
     return models.build(experiment.model, dataset.input_shape, dataset.num_classes, lowering)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jfl.federated import adapter as adapters
 from jfl.federated import folder as folders
 from jfl.federated.federation import Federation
 from jfl.federated.rounds import Rounds
@@ -79,14 +80,27 @@ class Training(Job):
 
     def snapshot(self) -> dict[str, Any]:
         """Returns the state of all clients, and what they share."""
-        return self._rounds.snapshot()
+        return self._rounds.snapshot() | self._base()
 
     def shapes(self) -> Mapping[str, Any]:
         """Returns the shapes of the state."""
-        return jax.eval_shape(lambda: self.federation.initial()._asdict())
+        return jax.eval_shape(lambda: self.federation.initial()._asdict()) | self._base()
+
+    def _base(self) -> dict[str, Any]:
+        """Returns what a checkpoint says of the base of adapters, nothing where there are none."""
+        config = self.config.adapter
+        if config is None:
+            return {}
+        return {adapters.BASE: adapters.identity(config, self.federation.client.frozen)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a snapshot."""
+        """Goes on from a snapshot.
+
+        Raises:
+            CheckpointError: its adapters are for another base.
+        """
+        for name, own in self._base().items():
+            adapters.require_same(own, state[name])
         self._state, self._made = state, None
 
     def score(self, record: Mapping[str, Any]) -> float | None:

@@ -62,6 +62,10 @@ class Model:
     """Makes the module itself, for what is put beside its layers."""
     order: tuple[str, ...]
     """Dotted paths of all weights, as the network defines them: PyTorch's order."""
+    mix: Callable[[Float[Array, "K P"], Params], Params] = tree.mix
+    """`mix(matrix, stacked) -> stacked`: K models, each a weighted sum of P models."""
+    fixed: tuple[str, ...] = ()
+    """Keys of `params` that local training leaves as they are."""
 
     def in_order(self, params: Params) -> Params:
         """Returns weights as dicts in that order; JAX sorts the keys of what it returns."""

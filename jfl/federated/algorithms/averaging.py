@@ -33,6 +33,7 @@ def remembered(config: Config, params: Params) -> dict[str, Any]:
 
 
 def aggregate(
+    client: Client,
     config: Config,
     shared: dict[str, Any],
     before: Params,
@@ -45,7 +46,7 @@ def aggregate(
     Clients weigh by their samples. A server none of whose clients was accepted stays as it is.
     """
     counts = data.trained_on.count
-    mean = base.average(trained, before, counts, rejected)
+    mean = base.average(client, trained, before, counts, rejected)
     if _MEMORY not in shared:
         return mean, {}
     moved, memory = servers.step(config.server, shared[_MEMORY], before, mean)
@@ -95,7 +96,7 @@ def with_own_heads(config: Config, num_clients: int, cohort_size: int, fit: Fit)
         rows = head, data.trained_on, base.keys(key, data.ids)
         trained, metrics = client.each(fit, rows, before, data.samples, data.learning_rate)
         rejected = metrics["rejected"]
-        after, memory = aggregate(config, shared, before, backbone(trained), data, rejected)
+        after, memory = aggregate(client, config, shared, before, backbone(trained), data, rejected)
         return {"backbone": after} | memory, {"params": trained}, metrics
 
     def personalise(
@@ -152,7 +153,7 @@ def one_model(
         rows = data.trained_on, base.keys(key, data.ids)
         trained, metrics = client.each(_fit, rows, model, data.samples, data.learning_rate)
         before, rejected = trains(model), metrics["rejected"]
-        after, memory = aggregate(config, shared, before, trained, data, rejected)
+        after, memory = aggregate(client, config, shared, before, trained, data, rejected)
         return {"params": model | after} | memory, own, metrics
 
     def _fit(

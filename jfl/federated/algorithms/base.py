@@ -6,7 +6,7 @@ one client with `client.each`; how clients run is the plan's business.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -83,7 +83,7 @@ class RoundData(NamedTuple):
         rows = self.train_rows
         if self.trains is None:
             return rows
-        return Rows(rows.start, jnp.where(self.trains, rows.count, 0))
+        return replace(rows, count=jnp.where(self.trains, rows.count, 0))
 
 
 @dataclass(frozen=True)
@@ -166,13 +166,21 @@ def _fit_shared(
 
 
 def average(
-    params: Params, before: Params, counts: Int[AnyArray, " K"], rejected: Int[Array, " K"]
+    client: Client,
+    params: Params,
+    before: Params,
+    counts: Int[AnyArray, " K"],
+    rejected: Int[Array, " K"],
 ) -> Params:
     """Returns the sample-weighted mean of the accepted models; `before` where there is none."""
     weights = jnp.where(rejected > 0, 0, counts).astype(jnp.float32)
     total = weights.sum()
-    mean = tree.mean(weights / jnp.maximum(total, 1.0), params)
-    return tree.select(total > 0, mean, before)
+    return tree.select(total > 0, mean(client, weights / jnp.maximum(total, 1.0), params), before)
+
+
+def mean(client: Client, weights: Float[Array, " K"], params: Params) -> Params:
+    """Returns one model for many, by weights that sum to one, as their model says."""
+    return jax.tree.map(lambda leaf: leaf[0], client.model.mix(weights[None, :], params))
 
 
 def both(main: Metrics, other: Metrics) -> Metrics:

@@ -54,7 +54,7 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
         personal, metrics = client.each(_personal, rows, *arguments)
         trained, common = base.fit(client, before, data, key, stacked=False)
         after, memory = averaging.aggregate(
-            config, shared, before, trained, data, common["rejected"]
+            client, config, shared, before, trained, data, common["rejected"]
         )
         metrics = base.both(metrics, common) | {"global_train_loss": common["train_loss"]}
         return {"params": after} | memory, {"params": personal}, metrics

@@ -99,7 +99,7 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
             start, learnt = own["params"], {}
         trained, metrics = base.fit(client, start, data, key, stacked=True)
         rejected = metrics["rejected"]
-        after, memory = averaging.aggregate(config, shared, before, trained, data, rejected)
+        after, memory = averaging.aggregate(client, config, shared, before, trained, data, rejected)
         if config.only_selected:
             own |= {"trained": trained}
         else:

@@ -8,6 +8,7 @@ client with the lower id; training batches are shuffled and none is dropped. A c
 validation samples cannot tell who would help it, and trains alone; that is said at the start.
 """
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -118,7 +119,8 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
     ) -> tuple[dict[str, Any], dict[str, Any], Metrics]:
         weights = weigh(client, config, own["reference"], peers, data)
         shares = normalise(weights)
-        mixed = mix(shares, peers, own["params" if config.fallback == "current" else "reference"])
+        fallback = own["params" if config.fallback == "current" else "reference"]
+        mixed = mix(shares, peers, fallback, client.model.mix)
         trained, metrics = base.fit(client, mixed, data, key, stacked=True)
 
         uploaded = jnp.zeros(num_clients, bool).at[data.ids].set(metrics["rejected"] == 0)
@@ -240,7 +242,12 @@ def normalise(weights: Float[Array, "K M"]) -> Float[Array, "K M"]:
     return jnp.where(total > 0, helpful / jnp.where(total > 0, total, 1.0), 0.0)
 
 
-def mix(shares: Float[Array, "K M"], peers: Peers, fallback: Params) -> Params:
+def mix(
+    shares: Float[Array, "K M"],
+    peers: Peers,
+    fallback: Params,
+    mixed: Callable[[Float[Array, "K P"], Params], Params] = tree.mix,
+) -> Params:
     """Returns each client's mix of its candidates; its fallback where no candidate helps."""
     num_clients, num_models = shares.shape[0], jax.tree.leaves(peers.params)[0].shape[0]
     matrix = jnp.zeros((num_clients, num_models), jnp.float32)
@@ -248,7 +255,7 @@ def mix(shares: Float[Array, "K M"], peers: Peers, fallback: Params) -> Params:
     used = (matrix > 0).any(axis=0)
     # a model nobody uses may hold nan, and 0 times nan is nan
     clean = tree.select(used, peers.params, jax.tree.map(jnp.zeros_like, peers.params))
-    return tree.select((shares > 0).any(axis=1), tree.mix(matrix, clean), fallback)
+    return tree.select((shares > 0).any(axis=1), mixed(matrix, clean), fallback)
 
 
 def update_affinity(

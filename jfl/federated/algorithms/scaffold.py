@@ -55,7 +55,7 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
         heard = (metrics["rejected"] == 0) & (metrics["steps"] > 0)
         shares = heard.astype(jnp.float32)
         shares /= jnp.maximum(shares.sum(), 1.0)
-        mean = tree.select(heard.any(), tree.mean(shares, trained), before)
+        mean = tree.select(heard.any(), base.mean(client, shares, trained), before)
         rate = config.server_learning_rate
         after = jax.tree.map(lambda x, y: x + rate * (y - x), before, mean)
         moved = jax.tree.map(jnp.subtract, controls, own["control"])

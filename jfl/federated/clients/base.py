@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from jfl import tree
+from jfl.adapters import rules
 from jfl.federated.clients import augment, mapping
 from jfl.federated.clients.data import Rows, Samples
 from jfl.federated.clients.plan import Plan
@@ -116,6 +117,8 @@ class Client:
         """
         rule = optimizer.direction(self.train)
         rest = fixed or {}
+        if rows.rank is not None:
+            params = rules.truncated(params, rows.rank)
 
         def step(carry: tuple, *batch: Any) -> tuple[tuple, Float[Array, ""]]:
             params, state = carry
@@ -124,8 +127,8 @@ class Client:
             )
             if bend is not None:
                 gradient = bend(gradient, params)
-            update, state = rule.update(gradient, state, params)
-            return (descend(params, update, learning_rate), state), loss
+            update, state = rule.update(self._still(gradient), state, params)
+            return (descend(params, self._still(update), learning_rate), state), loss
 
         (trained, _), metrics = self.over_batches(
             (params, rule.init(params)), step, samples, rows, key, epochs
@@ -134,6 +137,14 @@ class Client:
         accepted = finite & jnp.isfinite(tree.distance(trained, params))
         metrics["rejected"] = (~accepted).astype(jnp.int32)
         return tree.select(accepted, trained, params), metrics
+
+    def _still(self, change: Any) -> Params:
+        """Returns a change of weights that leaves those as they are that never train."""
+        fixed = self.model.fixed
+        return {
+            name: jax.tree.map(jnp.zeros_like, leaf) if name in fixed else leaf
+            for name, leaf in change.items()
+        }
 
     def over_batches(
         self,

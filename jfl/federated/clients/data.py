@@ -24,6 +24,8 @@ class Rows:
 
     start: Int[AnyArray, "*K"]
     count: Int[AnyArray, "*K"]
+    rank: Int[AnyArray, "*K"] | None = None
+    """Ranks of an adapter that the client trains; None = all it has."""
 
 
 @partial(

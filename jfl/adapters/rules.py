@@ -1,0 +1,122 @@
+"""How adapters of several clients become one: what trains, what is mixed, and how.
+
+Source: fedit: Zhang et al., "Towards Building the Federated GPT: Federated Instruction Tuning",
+2023. ffa: Sun et al., ICLR 2024. stack: Wang et al., "FLoRA", NeurIPS 2024. svd: Bai et al.,
+"Federated Fine-tuning of Large Language Models under Heterogeneous Tasks and Client Resources",
+2024.
+Departs from it: of stack, what was aggregated is kept beside the base in full size rather than in
+it, as the base is shared by all; the first factor goes on from the clients' mean, not anew.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jfl import tree
+from jfl.adapters import averages, lora
+from jfl.adapters.lora import LORA
+from jfl.models.base import Model
+from jfl.types import Params, PRNGKey
+
+Rule = Literal["fedit", "ffa", "stack", "svd"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+MERGED = "merged"
+"""The key of `params` under which `stack` keeps what was aggregated."""
+_A = f".{LORA}.a"
+
+
+def applied(rule: Rule, config: lora.Config, model: Model) -> Model:
+    """Returns an adapted model, such that `model.mix` aggregates by a rule."""
+    if rule == "ffa":
+        return _frozen_a(model)
+    if rule == "svd":
+        return replace(model, mix=averages.mix_products)
+    return _stacking(config, model) if rule == "stack" else model
+
+
+def _frozen_a(model: Model) -> Model:
+    """The first matrix of each pair stays as it was drawn; means of the second are exact."""
+
+    def split(params: Params) -> tuple[Params, Params]:
+        flat = tree.paths(params)
+        parts = ({p: v for p, v in flat.items() if p.endswith(_A) == own} for own in (False, True))
+        trained, fixed = map(tree.nested, parts)
+        return trained, fixed
+
+    def init(key: PRNGKey) -> tuple[Params, Params]:
+        params, frozen = model.init(key)
+        trained, fixed = split(params)
+        return trained, frozen | {"a": fixed}
+
+    def whole(params: Params, frozen: Params) -> tuple[Params, Params]:
+        return tree.merge(frozen["a"], params), frozen
+
+    order = tuple(path for path in model.order if not path.endswith(_A))
+    return replace(_around(model, whole), init=init, order=order)
+
+
+def _stacking(config: lora.Config, model: Model) -> Model:
+    """Products are added up beside the base; the second matrix begins anew."""
+
+    def init(key: PRNGKey) -> tuple[Params, Params]:
+        params, frozen = model.init(key)
+        merged = {}
+        for path, _ in averages.pairs(params):
+            layer = tree.at(frozen["base"], path)
+            (name,) = (name for name in ("kernel", "embedding") if name in layer)
+            merged[f"{path}.{name}"] = jnp.zeros_like(layer[name])
+        return params | {MERGED: tree.nested(merged)}, frozen
+
+    def whole(params: Params, frozen: Params) -> tuple[Params, Params]:
+        base = frozen["base"]
+        for path, leaf in tree.paths(params[MERGED]).items():
+            base = tree.merge(base, tree.nested({path: tree.at(base, path) + leaf}))
+        adapter = {name: child for name, child in params.items() if name != MERGED}
+        return adapter, frozen | {"base": base}
+
+    def mix(matrix: Float[Array, "K P"], stacked: Params) -> Params:
+        mixed = tree.mix(matrix, stacked)
+        merged = tree.paths(mixed[MERGED])
+        for path, factors in averages.pairs(stacked):
+            place = next(known for known in merged if known.rpartition(".")[0] == path)
+
+            def product(weights: Array, factors: averages.Factors = factors) -> Array:
+                pair = averages.side_by_side(weights, factors)
+                return jnp.matmul(*pair, precision=tree.HIGHEST)
+
+            added = config.scale_of(path) * jax.lax.map(product, matrix)
+            merged[place] = merged[place] + added.reshape(merged[place].shape)
+            b = jnp.zeros_like(tree.at(mixed, f"{path}.{LORA}.b"))
+            mixed = tree.merge(mixed, tree.nested({f"{path}.{LORA}.b": b}))
+        return mixed | {MERGED: tree.nested(merged)}
+
+    shapes = jax.eval_shape(lambda: init(jax.random.key(0))[0])
+    order = (*model.order, *(f"{MERGED}.{path}" for path in tree.paths(shapes[MERGED])))
+    return replace(_around(model, whole), init=init, mix=mix, fixed=(MERGED,), order=order)
+
+
+def _around(model: Model, whole: Callable[[Params, Params], tuple[Params, Params]]) -> Model:
+    """Returns a model whose functions see what `whole(params, frozen)` makes of both."""
+
+    def put(function: Callable[..., Any]) -> Callable[..., Any]:
+        def called(params: Params, frozen: Params, x: Any, **rest: Any) -> Any:
+            return function(*whole(params, frozen), x, **rest)
+
+        return called
+
+    functions = {name: put(getattr(model, name)) for name in ("apply", "features", "head")}
+    return replace(model, **functions)
+
+
+def truncated(params: Params, rank: Any) -> Params:
+    """Returns an adapter of which only the first `rank` of each layer's ranks are not zero."""
+    for path, (a, _) in averages.pairs(params):
+        kept = jnp.arange(a.shape[-1]) < rank
+        own = tree.at(params, f"{path}.{LORA}")
+        cut = {"a": jnp.where(kept, own["a"], 0), "b": jnp.where(kept[:, None], own["b"], 0)}
+        params = tree.merge(params, tree.nested({f"{path}.{LORA}": cut}))
+    return params

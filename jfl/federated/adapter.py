@@ -1,0 +1,167 @@
+"""LoRA in a federation: only adapters train, travel and are kept; the base is one for all."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from pydantic import Field, model_validator
+
+from jfl import tree
+from jfl.adapters import lora, rules
+from jfl.adapters.base import build_classifier
+from jfl.adapters.lora import LORA, Rank
+from jfl.adapters.rules import Rule
+from jfl.errors import CheckpointError, UsageError
+from jfl.models import base as models
+from jfl.models import files
+from jfl.models.base import Model
+from jfl.runs.folder import RunFolder
+from jfl.runs.reopen import chosen
+from jfl.types import Params
+
+BASE = "base"
+"""The entry of a checkpoint that says for which base its adapters are, and how they mix."""
+_WORD = 8  # letters of a rule's name in a checkpoint
+
+
+class Config(lora.Config):
+    """The `adapter` section."""
+
+    base: str | None = None
+    """Weights that stay: a run whose clients share one model, or a file of weights (.pt, .pth,
+    .safetensors, .npz); none = weights as they are drawn."""
+    aggregate: Rule = "fedit"
+    """How adapters become one: fedit: means of both factors; ffa: the first factor never trains;
+    svd: the mean of products, brought back to the rank; stack: products are added up in full."""
+    client_ranks: tuple[Rank, ...] = Field(default=())
+    """A rank for each client, at most `rank`: the rest of its factors is zero; none = all `rank`.
+    May be given as a list in `ranks`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_of_ranks(cls, given: Any) -> Any:
+        if isinstance(given, dict) and isinstance(given.get("ranks"), list | tuple):
+            rest = {key: value for key, value in given.items() if key != "ranks"}
+            return rest | {"client_ranks": given["ranks"]}
+        return given
+
+
+def require_fits(config: Config, clients: int, *, personal: bool) -> None:
+    """Refuses settings that a federation cannot have.
+
+    Raises:
+        UsageError: there are not as many ranks as clients, one is above `rank`, or clients would
+            keep what `stack` adds up.
+    """
+    ranks = config.client_ranks
+    if ranks and len(ranks) != clients:
+        raise UsageError(
+            f"adapter.client_ranks has {len(ranks)} ranks for {clients} clients; give one for each"
+        )
+    if ranks and max(ranks) > config.rank:
+        raise UsageError(
+            f"adapter.client_ranks has {max(ranks)}, and adapter.rank is {config.rank}, the "
+            "largest there can be; raise that"
+        )
+    if config.aggregate == "stack" and personal:
+        raise UsageError(
+            "adapter.aggregate=stack adds up whole matrices, and with this algorithm every client "
+            "would keep its own; use fedit, ffa or svd"
+        )
+
+
+def build(config: Config, name: str, model: Model) -> Model:
+    """Returns a network with an adapter, which mixes by the rule.
+
+    Raises:
+        UsageError: a pattern fits no layer, or a rank is above one of a layer's sides.
+    """
+    return rules.applied(config.aggregate, config, build_classifier(config, name, model))
+
+
+def base(config: Config, network: models.Config, plain: Model) -> Params | None:
+    """Reads the weights that stay; None = those that are drawn.
+
+    Raises:
+        UsageError: there is nothing like that, or its clients have models of their own.
+        CheckpointError: it is damaged, or of another network: the first array that differs.
+        SafetyError: it is made to attack its reader.
+    """
+    if config.base is None:
+        return None
+    path = Path(os.path.expanduser(config.base))
+    if not path.exists():
+        raise UsageError(
+            f"adapter.base={config.base} is not there; name a run or a file of weights"
+        )
+    found = _of_run(path) if path.is_dir() else _of_file(path, network, plain)
+    wanted = tree.paths(jax.eval_shape(lambda: plain.init(jax.random.key(0))[0]))
+    flat = tree.paths(found)
+    for place in (*plain.order, *sorted(flat.keys() - wanted.keys())):
+        there, right = (side[place].shape if place in side else None for side in (flat, wanted))
+        if there != right:
+            raise CheckpointError(
+                f"adapter.base={config.base}: {place} is {_shown(there)}, but in this "
+                f"{network.name} it is {_shown(right)}"
+            )
+        if not np.isfinite(flat[place]).all():
+            raise CheckpointError(
+                f"adapter.base={config.base}: {place} has numbers that are not finite"
+            )
+    return jax.tree.map(jnp.asarray, found)
+
+
+def _shown(shape: tuple[int, ...] | None) -> str:
+    return "absent" if shape is None else str(list(shape))
+
+
+def _of_run(path: Path) -> Params:
+    run = RunFolder(path)
+    number = chosen(run.checkpoints, "last")
+    run.check(number)
+    if getattr(run.config, "adapter", None) is not None:
+        raise UsageError(
+            f"adapter.base={path} has adapters itself; convert it first: jfl convert {path} FILE"
+        )
+    if not any(name.startswith("shared.params.") for name in run.checkpoints.shapes(number)):
+        raise UsageError(
+            f"adapter.base={path} is a run in which each client has a model of its own; convert "
+            f"that of one first: jfl convert {path} --client 0 base.safetensors"
+        )
+    return run.checkpoints.read_clients(number, "shared.params", None)
+
+
+def _of_file(path: Path, network: models.Config, plain: Model) -> Params:
+    return files.open_model(path, network.name, plain.input_shape).params
+
+
+def with_base(params: Params, frozen: Params, weights: Params | None) -> tuple[Params, Params]:
+    """Returns what trains and what stays, with weights that were read in place of drawn ones."""
+    if weights is None:
+        return params, frozen
+    own = tree.part(weights, {p for p in tree.paths(params) if f".{LORA}." not in f".{p}"})
+    return tree.merge(params, own), frozen | {"base": weights}
+
+
+def identity(config: Config, frozen: Params) -> dict[str, np.ndarray]:
+    """Returns the entry BASE of a checkpoint."""
+    digest = bytes.fromhex(tree.sha256(frozen["base"]))
+    word = config.aggregate.ljust(_WORD).encode()
+    return {"sha256": np.frombuffer(digest, np.uint8), "rule": np.frombuffer(word, np.uint8)}
+
+
+def require_same(own: dict[str, np.ndarray], kept: dict[str, Any]) -> None:
+    """Refuses a checkpoint whose adapters are for another base.
+
+    Raises:
+        CheckpointError: they are.
+    """
+    if not np.array_equal(own["sha256"], np.asarray(kept["sha256"])):
+        said = bytes(np.asarray(kept["sha256"])).hex()[:12]
+        raise CheckpointError(
+            f"the checkpoint's adapters are for a base of SHA-256 {said}..., and adapter.base is "
+            "another one now; put back the base it was trained on"
+        )
