@@ -16,7 +16,8 @@ from jfl import tree
 from jfl.adapters.lora import LORA
 from jfl.types import Params
 
-Factors = tuple[Float[Array, "P *L i r"], Float[Array, "P *L r o"]]
+Factors = tuple[Float[Array, "..."], Float[Array, "..."]]
+"""Matrices [*L, i, r] and [*L, r, o] that are multiplied, or [P, *L, ...] those of P clients."""
 
 
 def pairs(adapter: Params, path: str = "") -> Iterator[tuple[str, Factors]]:
@@ -37,7 +38,7 @@ def pairs(adapter: Params, path: str = "") -> Iterator[tuple[str, Factors]]:
 def side_by_side(weights: Float[Array, " P"], factors: Factors) -> Factors:
     """Returns factors [*L, i, P r], [*L, P r, o] whose product is the weighted sum of products."""
     a, b = factors
-    weighed = a * weights.reshape(-1, *(1,) * (a.ndim - 1))
+    weighed = a * jnp.broadcast_to(weights.reshape(-1, *(1,) * (a.ndim - 1)), a.shape)
     wide = jnp.moveaxis(weighed, 0, -2).reshape(*a.shape[1:-1], -1)
     tall = jnp.moveaxis(b, 0, -3).reshape(*b.shape[1:-2], -1, b.shape[-1])
     return wide, tall
@@ -56,9 +57,15 @@ def best(factors: Factors, rank: int) -> Factors:
     u, s, vt = jnp.linalg.svd(between, full_matrices=False)
     kept = min(rank, s.shape[-1])
     root = jnp.sqrt(s[..., :kept])
-    thin_a = jnp.matmul(left, u[..., :kept] * root[..., None, :], precision=tree.HIGHEST)
+    thin_a = jnp.matmul(
+        left,
+        u[..., :kept] * jnp.broadcast_to(root[..., None, :], (*u.shape[:-1], kept)),
+        precision=tree.HIGHEST,
+    )
     thin_b = jnp.matmul(
-        root[..., :, None] * vt[..., :kept, :], jnp.swapaxes(right, -1, -2), precision=tree.HIGHEST
+        jnp.broadcast_to(root[..., :, None], (*root.shape, vt.shape[-1])) * vt[..., :kept, :],
+        jnp.swapaxes(right, -1, -2),
+        precision=tree.HIGHEST,
     )
     short = rank - kept
     spare = [(0, 0)] * (a.ndim - 1)
