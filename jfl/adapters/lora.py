@@ -180,7 +180,7 @@ class Wrapping:
             return layer
         if type(layer) in _CLASSIFYING and config.dropout:
             raise UsageError(
-                f"lora.dropout={config.dropout:g}: {path} is a layer of a network that "
+                f"adapter.dropout={config.dropout:g}: {path} is a layer of a network that "
                 "classifies, which draws nothing at random; set it to 0"
             )
         table = isinstance(layer, language.Embedding)
@@ -188,8 +188,8 @@ class Wrapping:
         rank, smaller = config.rank_of(path), min(prod(weight.shape[:-1]), weight.shape[-1])
         if rank > smaller:
             raise UsageError(
-                f"lora: rank {rank} is above {smaller}, the smaller side of {path}; lower "
-                "lora.rank, or set lora.ranks for it"
+                f"adapter: rank {rank} is above {smaller}, the smaller side of {path}; lower "
+                "adapter.rank, or set adapter.ranks for it"
             )
         self.paths.append(path)
         lora = LoRA(weight.shape, rank, config.scale_of(path), config.dropout)
@@ -212,9 +212,8 @@ class Wrapping:
             for pattern in patterns:
                 if not any(fits(path, pattern) for path in paths):
                     known = ", ".join(dict.fromkeys(layers if setting == "trains" else self.seen))
-                    raise UsageError(
-                        f"lora.{setting}: {pattern} fits no layer of {network}, which has {known}"
-                    )
+                    fits_none = f"{pattern} fits no layer of {network}, which has {known}"
+                    raise UsageError(f"adapter.{setting}: {fits_none}")
 
 
 def draw(shapes: dict[str, Any], key: PRNGKey, *, table: bool) -> dict[str, Array]:

@@ -10,6 +10,7 @@ it, as the base is shared by all; the first factor goes on from the clients' mea
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 import jax
@@ -18,6 +19,7 @@ from jaxtyping import Array, Float
 
 from jfl import tree
 from jfl.adapters import averages, lora
+from jfl.adapters.base import merged
 from jfl.adapters.lora import LORA
 from jfl.models.base import Model
 from jfl.types import Params, PRNGKey
@@ -32,10 +34,32 @@ _A = f".{LORA}.a"
 def applied(rule: Rule, config: lora.Config, model: Model) -> Model:
     """Returns an adapted model, such that `model.mix` aggregates by a rule."""
     if rule == "ffa":
-        return _frozen_a(model)
-    if rule == "svd":
-        return replace(model, mix=averages.mix_products)
-    return _stacking(config, model) if rule == "stack" else model
+        return replace(_frozen_a(model), mean_error=_exact)
+    if rule == "stack":
+        return replace(_stacking(config, model), mean_error=_exact)
+    mix = averages.mix_products if rule == "svd" else model.mix
+    return replace(model, mix=mix, mean_error=partial(averages.error, scale_of=config.scale_of))
+
+
+def whole(rule: Rule, config: lora.Config, params: Params, frozen: Params) -> Params:
+    """Returns the weights of the network without an adapter that compute what a model computes."""
+    base, adapter = frozen["base"], params
+    if rule == "ffa":
+        adapter = tree.merge(frozen["a"], params)
+    if rule == "stack":
+        base, adapter = _summed(base, params)
+    return merged(config, adapter, base)
+
+
+def _exact(*_: Any) -> Float[Array, ""]:
+    return jnp.zeros(())
+
+
+def _summed(base: Params, params: Params) -> tuple[Params, Params]:
+    """Returns the base with what `stack` has added up, and the adapter beside it."""
+    for path, leaf in tree.paths(params[MERGED]).items():
+        base = tree.merge(base, tree.nested({path: tree.at(base, path) + leaf}))
+    return base, {name: child for name, child in params.items() if name != MERGED}
 
 
 def _frozen_a(model: Model) -> Model:
@@ -64,35 +88,32 @@ def _stacking(config: lora.Config, model: Model) -> Model:
 
     def init(key: PRNGKey) -> tuple[Params, Params]:
         params, frozen = model.init(key)
-        merged = {}
+        sums = {}
         for path, _ in averages.pairs(params):
             layer = tree.at(frozen["base"], path)
             (name,) = (name for name in ("kernel", "embedding") if name in layer)
-            merged[f"{path}.{name}"] = jnp.zeros_like(layer[name])
-        return params | {MERGED: tree.nested(merged)}, frozen
+            sums[f"{path}.{name}"] = jnp.zeros_like(layer[name])
+        return params | {MERGED: tree.nested(sums)}, frozen
 
     def whole(params: Params, frozen: Params) -> tuple[Params, Params]:
-        base = frozen["base"]
-        for path, leaf in tree.paths(params[MERGED]).items():
-            base = tree.merge(base, tree.nested({path: tree.at(base, path) + leaf}))
-        adapter = {name: child for name, child in params.items() if name != MERGED}
+        base, adapter = _summed(frozen["base"], params)
         return adapter, frozen | {"base": base}
 
     def mix(matrix: Float[Array, "K P"], stacked: Params) -> Params:
         mixed = tree.mix(matrix, stacked)
-        merged = tree.paths(mixed[MERGED])
+        sums = tree.paths(mixed[MERGED])
         for path, factors in averages.pairs(stacked):
-            place = next(known for known in merged if known.rpartition(".")[0] == path)
+            place = next(known for known in sums if known.rpartition(".")[0] == path)
 
             def product(weights: Array, factors: averages.Factors = factors) -> Array:
                 pair = averages.side_by_side(weights, factors)
                 return jnp.matmul(*pair, precision=tree.HIGHEST)
 
             added = config.scale_of(path) * jax.lax.map(product, matrix)
-            merged[place] = merged[place] + added.reshape(merged[place].shape)
+            sums[place] = sums[place] + added.reshape(sums[place].shape)
             b = jnp.zeros_like(tree.at(mixed, f"{path}.{LORA}.b"))
             mixed = tree.merge(mixed, tree.nested({f"{path}.{LORA}.b": b}))
-        return mixed | {MERGED: tree.nested(merged)}
+        return mixed | {MERGED: tree.nested(sums)}
 
     shapes = jax.eval_shape(lambda: init(jax.random.key(0))[0])
     order = (*model.order, *(f"{MERGED}.{path}" for path in tree.paths(shapes[MERGED])))

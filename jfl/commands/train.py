@@ -23,6 +23,7 @@ Examples:
 )
 @click.argument("words", nargs=-1, metavar="[YAML...] [KEY=VALUE...]")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Same as KEY=VALUE.")
+@click.option("--lora", is_flag=True, help="Train an adapter (adapter.name=lora), not all weights.")
 @click.option("--resume", metavar="RUN", help="Go on from a run folder's last good checkpoint.")
 @click.option("--replan", is_flag=True, help="With --resume: let the plan change; bits may too.")
 @click.option("--detach", is_flag=True, help="Run in the background; see jfl runs, logs, stop.")
@@ -45,6 +46,7 @@ def train(words: tuple[str, ...], **flags: Any) -> int:
 
     names = [word for word in words if "=" not in word]
     changes = [word for word in words if "=" in word] + list(flags["changes"])
+    changes += ["adapter.name=lora"] if flags["lora"] else []
     settings = options.data_settings(flags)
     changes += [f"data.{key}={json.dumps(value)}" for key, value in settings.items()]
     changes += [f"plugins={json.dumps(flags['plugins'])}"] if flags["plugins"] else []

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from jfl import tree
 from jfl.adapters import lora, rules
@@ -36,17 +36,20 @@ class Config(lora.Config):
     aggregate: Rule = "fedit"
     """How adapters become one: fedit: means of both factors; ffa: the first factor never trains;
     svd: the mean of products, brought back to the rank; stack: products are added up in full."""
-    client_ranks: tuple[Rank, ...] = Field(default=())
-    """A rank for each client, at most `rank`: the rest of its factors is zero; none = all `rank`.
-    May be given as a list in `ranks`."""
+    ranks: dict[str, Rank] | tuple[Rank, ...] = Field(default={})  # pyright: ignore[reportIncompatibleVariableOverride]
+    """By a pattern of layers, another rank; or a list, a rank for each client, at most `rank`: the
+    rest of a client's factors is zero."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _list_of_ranks(cls, given: Any) -> Any:
-        if isinstance(given, dict) and isinstance(given.get("ranks"), list | tuple):
-            rest = {key: value for key, value in given.items() if key != "ranks"}
-            return rest | {"client_ranks": given["ranks"]}
-        return given
+    @property
+    def client_ranks(self) -> tuple[int, ...]:
+        """Returns a rank for each client; nothing where all have `rank`."""
+        return () if isinstance(self.ranks, dict) else self.ranks
+
+    @property
+    def lora(self) -> lora.Config:
+        """Returns what every adapter has."""
+        told: dict[str, Any] = {name: getattr(self, name) for name in lora.Config.model_fields}
+        return lora.Config(**(told | ({"ranks": {}} if self.client_ranks else {})))
 
 
 def require_fits(config: Config, clients: int, *, personal: bool) -> None:
@@ -59,11 +62,11 @@ def require_fits(config: Config, clients: int, *, personal: bool) -> None:
     ranks = config.client_ranks
     if ranks and len(ranks) != clients:
         raise UsageError(
-            f"adapter.client_ranks has {len(ranks)} ranks for {clients} clients; give one for each"
+            f"adapter.ranks has {len(ranks)} ranks for {clients} clients; give one for each"
         )
     if ranks and max(ranks) > config.rank:
         raise UsageError(
-            f"adapter.client_ranks has {max(ranks)}, and adapter.rank is {config.rank}, the "
+            f"adapter.ranks has {max(ranks)}, and adapter.rank is {config.rank}, the "
             "largest there can be; raise that"
         )
     if config.aggregate == "stack" and personal:
@@ -79,7 +82,8 @@ def build(config: Config, name: str, model: Model) -> Model:
     Raises:
         UsageError: a pattern fits no layer, or a rank is above one of a layer's sides.
     """
-    return rules.applied(config.aggregate, config, build_classifier(config, name, model))
+    adapted = build_classifier(config.lora, name, model)
+    return rules.applied(config.aggregate, config.lora, adapted)
 
 
 def base(config: Config, network: models.Config, plain: Model) -> Params | None:

@@ -38,12 +38,12 @@ def _owned(section: str) -> BeforeValidator:
     return BeforeValidator(build)
 
 
-def _of_name(given: Any) -> Any:
-    return {"name": given} if isinstance(given, str) else given
-
-
-_named = BeforeValidator(_of_name)
-"""Lets a word stand for a section with that name."""
+def _adapter(given: Any) -> Any:
+    """Lets a word stand for a section with that name; there is one kind of adapter."""
+    given = {"name": given} if isinstance(given, str) else given
+    if not isinstance(given, dict):
+        return given
+    return config.check(adapters.Config, given, prefix="adapter.")
 
 
 class Memory(Section):
@@ -91,7 +91,7 @@ class Experiment(jobs.Config):
     """Who owns which; `jfl list partitions`."""
     model: Annotated[SerializeAsAny[models.Config], _owned("model")]
     """The network; `jfl list models`."""
-    adapter: Annotated[adapters.Config | None, _named] = None
+    adapter: Annotated[adapters.Config | None, BeforeValidator(_adapter)] = None
     """What trains beside the network's frozen weights, such as lora; none = all weights train."""
     train: optimizer.Config = optimizer.Config()
     """How a client trains."""

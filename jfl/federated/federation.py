@@ -6,7 +6,7 @@ Nothing here depends on the round; `federate` trains it, `jfl eval` measures it.
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from jaxtyping import Bool, Int
 
 from jfl import mesh as meshes
 from jfl import plugins, tree
+from jfl.adapters import rules
 from jfl.datasets import base as datasets
 from jfl.datasets.base import Dataset
 from jfl.errors import DataError, UsageError
@@ -208,6 +209,18 @@ def prepare(
     return Federation(
         experiment, dataset, partition, model, client, algorithm, tuple(notes), samples, rows, base
     )
+
+
+def merged(federation: Federation) -> tuple[Federation, Callable[[Params], Params]]:
+    """Returns a federation whose models are whole networks, and what makes these of adapters."""
+    experiment, client = federation.experiment, federation.client
+    config, frozen = experiment.adapter, client.frozen
+    if config is None:
+        return federation, lambda params: params
+    plain = _plain(experiment, federation.dataset, federation.plan.lowering)
+    client = replace(client, frozen=frozen["frozen"], model=plain)
+    made = partial(rules.whole, config.aggregate, config.lora, frozen=frozen)
+    return replace(federation, model=plain, client=client, base=None), made
 
 
 def _base(experiment: Experiment, dataset: Dataset) -> Params | None:

@@ -70,7 +70,9 @@ class Rounds:
         if self._store:
             self._store.put(cohort, slices)
         self._stale = number
-        metrics = {name: values[trains] for name, values in jax.device_get(metrics).items()}
+        metrics = jax.device_get(metrics)
+        whole = {name: float(value) for name, value in metrics.items() if not np.ndim(value)}
+        metrics = {name: v[trains] for name, v in metrics.items() if name not in whole}
         seconds = time.perf_counter() - started
         epochs = federation.experiment.train.local_epochs
         sent = len(cohort) * federation.sent_bytes
@@ -85,7 +87,7 @@ class Rounds:
             "bytes_up": len(trained) * federation.sent_bytes,
             "bytes_between_devices": _passed_on(federation, peers),
         }
-        return Round(_record(federation, trained, metrics), costs)
+        return Round(_record(federation, trained, metrics) | whole, costs)
 
     def _peers(self, needs: Needs, order: Int[np.ndarray, " K"]) -> tuple[Peers | None, int]:
         """Fetches each model the cohort looks at once; returns them and how many clients get."""

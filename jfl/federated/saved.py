@@ -1,6 +1,6 @@
 """A saved round of a run, put together again to be measured or built upon."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from jfl.federated.clients import plan as plans
 from jfl.federated.clients import store as stores
 from jfl.federated.clients.data import Rows
 from jfl.federated.experiment import Experiment
-from jfl.federated.federation import Federation, prepare
+from jfl.federated.federation import Federation, merged, prepare
 from jfl.federated.training import Training
 from jfl.runs import backend, manifest, start
 from jfl.runs.checkpoint import Checkpoints
@@ -41,6 +41,8 @@ class Saved:
     round: int
     block: int
     """Clients in a block."""
+    merged: Callable[[Params], Params]
+    """Makes a whole model of one that is kept: of an adapter."""
 
     def blocks(self, part: str) -> Iterator[Int[np.ndarray, " K"]]:
         """Covers all clients with blocks of one size, each laid out so that devices end together.
@@ -55,7 +57,7 @@ class Saved:
         """Returns the global model, or nothing where each client has a model of its own."""
         if self.federation.algorithm.personal:
             return {}
-        params = self.checkpoints.read_clients(self.round, "shared.params", None)
+        params = self.merged(self.checkpoints.read_clients(self.round, "shared.params", None))
         return jax.device_put(params, meshes.everywhere(self._mesh))
 
     def own(self, ids: Int[np.ndarray, " K"]) -> Params:
@@ -63,7 +65,8 @@ class Saved:
         if not self.federation.algorithm.personal:
             return {}
         name = f"own.{self.federation.algorithm.personal[0]}"
-        return self.place(self.checkpoints.read_clients(self.round, name, ids))
+        models = self.place(self.checkpoints.read_clients(self.round, name, ids))
+        return models if self.experiment.adapter is None else jax.vmap(self.merged)(models)
 
     def rows(self, part: str, ids: Int[np.ndarray, " K"]) -> Rows:
         """Returns where the samples of some clients are."""
@@ -116,7 +119,8 @@ def load(
     folders.check_data(folder, federation)
     check_fits(Training(federation), checkpoints, number)
     block = min(experiment.clients, BLOCK)
-    return Saved(folder, experiment, federation, checkpoints, number, block)
+    federation, whole = merged(federation)
+    return Saved(folder, experiment, federation, checkpoints, number, block, whole)
 
 
 def describe(saved: Saved) -> dict[str, Any]:

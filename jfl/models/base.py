@@ -66,6 +66,9 @@ class Model:
     """`mix(matrix, stacked) -> stacked`: K models, each a weighted sum of P models."""
     fixed: tuple[str, ...] = ()
     """Keys of `params` that local training leaves as they are."""
+    mean_error: Callable[..., Float[Array, ""]] | None = None
+    """`mean_error(weights, stacked, mean)`: how far a mean is from that of what models compute, as
+    a share of its size; None where a mean of weights is all there is."""
 
     def in_order(self, params: Params) -> Params:
         """Returns weights as dicts in that order; JAX sorts the keys of what it returns."""

@@ -175,9 +175,9 @@ def test_each_kernel_of_an_lstm_has_its_product() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"targets": ("query",)}, "lora.targets: query fits no layer of gpt2, which has embed"),
-        ({"ranks": {"mlp.gate": 3}}, "lora.ranks: mlp.gate fits no layer of gpt2"),
-        ({"trains": ("head",)}, "lora.trains: head fits no layer of gpt2"),
+        ({"targets": ("query",)}, "adapter.targets: query fits no layer of gpt2, which has embed"),
+        ({"ranks": {"mlp.gate": 3}}, "adapter.ranks: mlp.gate fits no layer of gpt2"),
+        ({"trains": ("head",)}, "adapter.trains: head fits no layer of gpt2"),
         ({"rank": 25}, "rank 25 is above 24, the smaller side of embed.tokens"),
         ({"ranks": {"mlp.up": 99}, "rank": 2}, "rank 99 is above 24, the smaller side of layers."),
     ],

@@ -85,8 +85,10 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
         arguments = before, data.samples, data.learning_rate
         trained, own, metrics = client.each(_fit, rows, *arguments)
         rejected = metrics["rejected"]
-        after, memory = averaging.aggregate(client, config, shared, before, trained, data, rejected)
-        return {"params": after} | memory, own, metrics | {"alpha": own["alpha"]}
+        after, memory, told = averaging.aggregate(
+            client, config, shared, before, trained, data, rejected
+        )
+        return {"params": after} | memory, own, metrics | told | {"alpha": own["alpha"]}
 
     def _fit(
         client: Client, row: Any, center: Params, samples: Samples, rate: Array

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jfl import tree
+from jfl.errors import UsageError
 from jfl.federated.algorithms import base
 from jfl.federated.algorithms.base import Algorithm, RoundData, State
 from jfl.federated.clients.base import Bend, Client
@@ -40,19 +41,19 @@ def aggregate(
     trained: Params,
     data: RoundData,
     rejected: Int[Array, " K"],
-) -> tuple[Params, dict[str, Any]]:
-    """Returns the server's next model, and its optimizer's entry of `shared`.
+) -> tuple[Params, dict[str, Any], Metrics]:
+    """Returns the server's next model, its optimizer's entry of `shared`, and what to tell of it.
 
     Clients weigh by their samples. A server none of whose clients was accepted stays as it is.
     """
     counts = data.trained_on.count
-    mean = base.average(client, trained, before, counts, rejected)
+    mean, told = base.average(client, trained, before, counts, rejected)
     if _MEMORY not in shared:
-        return mean, {}
+        return mean, {}, told
     moved, memory = servers.step(config.server, shared[_MEMORY], before, mean)
     heard = (jnp.where(rejected > 0, 0, counts) > 0).any()
     memory = tree.select(heard, memory, shared[_MEMORY])
-    return tree.select(heard, moved, before), {_MEMORY: memory}
+    return tree.select(heard, moved, before), {_MEMORY: memory}, told
 
 
 def backbone(params: Params) -> Params:
@@ -77,6 +78,11 @@ def with_own_heads(config: Config, num_clients: int, cohort_size: int, fit: Fit)
     """
 
     def init(params: Params, num_clients: int) -> State:
+        if HEAD not in params:
+            raise UsageError(
+                "clients keep heads of their own under this algorithm, and the adapter has nothing "
+                "at the head: add head to adapter.targets or adapter.trains"
+            )
         shared = backbone(params)
         return State(
             {"backbone": shared} | remembered(config, shared),
@@ -96,8 +102,11 @@ def with_own_heads(config: Config, num_clients: int, cohort_size: int, fit: Fit)
         rows = head, data.trained_on, base.keys(key, data.ids)
         trained, metrics = client.each(fit, rows, before, data.samples, data.learning_rate)
         rejected = metrics["rejected"]
-        after, memory = aggregate(client, config, shared, before, backbone(trained), data, rejected)
-        return {"backbone": after} | memory, {"params": trained}, metrics
+        own_backbones = backbone(trained)
+        after, memory, told = aggregate(
+            client, config, shared, before, own_backbones, data, rejected
+        )
+        return {"backbone": after} | memory, {"params": trained}, metrics | told
 
     def personalise(
         client: Client,  # noqa: ARG001
@@ -153,8 +162,8 @@ def one_model(
         rows = data.trained_on, base.keys(key, data.ids)
         trained, metrics = client.each(_fit, rows, model, data.samples, data.learning_rate)
         before, rejected = trains(model), metrics["rejected"]
-        after, memory = aggregate(client, config, shared, before, trained, data, rejected)
-        return {"params": model | after} | memory, own, metrics
+        after, memory, told = aggregate(client, config, shared, before, trained, data, rejected)
+        return {"params": model | after} | memory, own, metrics | told
 
     def _fit(
         client: Client, row: Any, model: Params, samples: Samples, rate: Array

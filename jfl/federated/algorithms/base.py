@@ -171,11 +171,18 @@ def average(
     before: Params,
     counts: Int[AnyArray, " K"],
     rejected: Int[Array, " K"],
-) -> Params:
-    """Returns the sample-weighted mean of the accepted models; `before` where there is none."""
+) -> tuple[Params, Metrics]:
+    """Returns the sample-weighted mean of the accepted models; `before` where there is none.
+
+    Beside it stands how far it is from the mean of what the models compute, where that is known.
+    """
     weights = jnp.where(rejected > 0, 0, counts).astype(jnp.float32)
     total = weights.sum()
-    return tree.select(total > 0, mean(client, weights / jnp.maximum(total, 1.0), params), before)
+    shares = weights / jnp.maximum(total, 1.0)
+    found, told = mean(client, shares, params), {}
+    if client.model.mean_error is not None:
+        told = {"aggregation_error": client.model.mean_error(shares, params, found)}
+    return tree.select(total > 0, found, before), told
 
 
 def mean(client: Client, weights: Float[Array, " K"], params: Params) -> Params:

@@ -53,10 +53,10 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
         arguments = before, data.samples, data.learning_rate
         personal, metrics = client.each(_personal, rows, *arguments)
         trained, common = base.fit(client, before, data, key, stacked=False)
-        after, memory = averaging.aggregate(
+        after, memory, told = averaging.aggregate(
             client, config, shared, before, trained, data, common["rejected"]
         )
-        metrics = base.both(metrics, common) | {"global_train_loss": common["train_loss"]}
+        metrics = base.both(metrics, common) | told | {"global_train_loss": common["train_loss"]}
         return {"params": after} | memory, {"params": personal}, metrics
 
     def _personal(

@@ -99,12 +99,14 @@ def build(config: Config, num_clients: int, cohort_size: int) -> Algorithm:
             start, learnt = own["params"], {}
         trained, metrics = base.fit(client, start, data, key, stacked=True)
         rejected = metrics["rejected"]
-        after, memory = averaging.aggregate(client, config, shared, before, trained, data, rejected)
+        after, memory, told = averaging.aggregate(
+            client, config, shared, before, trained, data, rejected
+        )
         if config.only_selected:
             own |= {"trained": trained}
         else:
             own, learnt = _aggregated(client, trained, after, own, data, ala_key)
-        return {"params": after} | memory, own, metrics | learnt
+        return {"params": after} | memory, own, metrics | told | learnt
 
     def _aggregated(
         client: Client,
