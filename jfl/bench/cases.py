@@ -28,7 +28,7 @@ DATA = {
 TEXTS = ("data={name: reviews}", "model={name: lstm}")
 """Nothing stands in for texts: their suite needs --data-dir."""
 TORCH = ("cnn-28", "cnn-32", "cnn-64", "mlp", "lstm")  # networks the reference has
-STEPS = {"mlp": 3000, "cnn-28": 1000, "cnn-32": 600, "cnn-64": 40, "resnet18": 20, "lstm": 20}
+STEPS = {"mlp": 3000, "cnn-28": 1000, "cnn-32": 600, "cnn-64": 40, "resnet18": 20, "lstm": 10}
 """Local steps of a client in one measurement, about two seconds."""
 MEMBERS, EPOCHS = 10, 10
 """Of ensembles of heads: their methods' own defaults."""
@@ -176,7 +176,7 @@ def suite(name: str, cores: int) -> Sequence[Case | LanguageCase]:
             heads("aph", "assembly", "assembly"),
             heads("aph", "assembly", "recompute"),
         ],
-        "texts": [step("lstm", cores), federated_round("fedavg", 10, 1_500, network="lstm")],
+        "texts": [step("lstm", cores), federated_round("fedavg", 10, 500, network="lstm")],
         "memory": [federated_round("fedfomo", clients, 14_000) for clients in (20, 100)],
         "scale": [
             federated_round("fedavg", 100, 14_000, devices=devices)

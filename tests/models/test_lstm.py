@@ -89,17 +89,15 @@ def test_padding_changes_nothing_and_a_text_without_words_is_zero():
 
 
 def test_dropout_falls_between_layers_and_before_the_head():
-    for case in ("one", "two"):
-        _, params = made(case)
-        config = CASES[case].model_copy(update={"dropout": 0.5})
-        model = base.build(config, (2,), CLASSES, "native")
-        model = replace(model, features=jax.jit(model.features))
-        x = jnp.asarray(texts([2] * 3)[:, :2])
-        z = [model.features(params, {}, x, key=jax.random.key(seed)) for seed in (0, 0, 1)]
-        np.testing.assert_array_equal(z[0], z[1])
-        assert (z[0] == 0).any()
-        kept = (z[0] != 0) & (z[2] != 0)
-        assert (np.asarray(z[0])[kept] == np.asarray(z[2])[kept]).all() == (case == "one")
+    _, params = made("two")
+    config = CASES["two"].model_copy(update={"dropout": 0.5})
+    features = jax.jit(base.build(config, (2,), CLASSES, "native").features)
+    x = jnp.asarray(texts([2] * 3)[:, :2])
+    z = [np.asarray(features(params, {}, x, key=jax.random.key(seed))) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(z[0], z[1])
+    assert (z[0] == 0).any()
+    kept = (z[0] != 0) & (z[2] != 0)
+    assert (z[0] != z[2])[kept].any()  # what was dropped between the layers differs too
 
 
 def test_weights_come_in_the_order_of_torch():
