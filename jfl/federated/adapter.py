@@ -48,8 +48,8 @@ class Config(lora.Config):
     @property
     def lora(self) -> lora.Config:
         """Returns what every adapter has."""
-        told: dict[str, Any] = {name: getattr(self, name) for name in lora.Config.model_fields}
-        return lora.Config(**(told | ({"ranks": {}} if self.client_ranks else {})))
+        own = self.model_dump(include={*lora.Config.model_fields})
+        return lora.Config.model_validate(own | ({"ranks": {}} if self.client_ranks else {}))
 
 
 def require_fits(config: Config, clients: int, *, personal: bool) -> None:

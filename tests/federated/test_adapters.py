@@ -1,7 +1,6 @@
 """LoRA in a federation: what trains, travels and is kept, by every rule, with every algorithm."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -50,17 +49,16 @@ def test_only_adapters_are_state_and_they_learn(method: str) -> None:
     ("rule", "exact"), [("fedit", False), ("ffa", True), ("svd", False), ("stack", True)]
 )
 def test_every_rule_says_how_far_it_is_off(rule: str, exact: bool) -> None:
-    settings = "adapter={name: lora, rank: 2, alpha: 8, aggregate: %s}" % rule
+    settings = f"adapter={{rank: 2, alpha: 8, aggregate: {rule}}}"
     rounds = Rounds(federations.prepare("algorithm=fedavg", settings))
     found = [rounds.step(number).record["aggregation_error"] for number in range(1, 4)]
     assert all((0 <= e < 1e-6) if exact else (1e-4 < e < 1) for e in found)
-    assert rounds.evaluate()["valid_nll"] < 2.3
 
 
 def test_svd_is_nearer_than_means_of_factors() -> None:
     errors = {}
     for rule in ("fedit", "svd"):
-        settings = "adapter={name: lora, rank: 2, alpha: 8, aggregate: %s}" % rule
+        settings = f"adapter={{rank: 2, alpha: 8, aggregate: {rule}}}"
         rounds = Rounds(federations.prepare("algorithm=fedavg", settings))
         errors[rule] = rounds.step(1).record["aggregation_error"]
     assert errors["svd"] < errors["fedit"]
@@ -73,7 +71,7 @@ def test_clients_train_their_own_ranks() -> None:
     for path, leaf in tree.paths(rounds.snapshot()["own"]["params"]).items():
         for client, rank in enumerate((1, 2, 3, 1, 2)):
             rows = leaf[client] if path.endswith(".b") else np.swapaxes(leaf[client], -1, -2)
-            assert np.abs(rows[:rank]).min(axis=1).max() > 0
+            assert rows[:rank].any(axis=1).all()
             assert not rows[rank:].any()
 
 
@@ -95,9 +93,8 @@ def test_what_is_refused(words: tuple[str, ...], said: str) -> None:
 
 
 def test_own_heads_need_an_adapter_there() -> None:
-    prepared = federations.prepare("algorithm=fedper", "adapter={rank: 2, targets: [fc1]}")
-    with pytest.raises(UsageError, match="add head to adapter.targets or adapter.trains"):
-        prepared.initial()
+    with pytest.raises(UsageError, match=r"add head to adapter\.targets or adapter\.trains"):
+        federations.prepare("algorithm=fedper", "adapter={rank: 2, targets: [fc1]}")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +108,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_on_the_base_of_another(base: Path, tmp_path: Path) -> None:
-    words = f"adapter.base={base}", "adapter.rank=4", "rounds=3", "algorithm.name=fedfomo"
+    file = tmp_path / "base.safetensors"
+    assert warm("convert", str(base), str(file), cwd=tmp_path).code == 0
+    words = f"adapter.base={file}", "adapter.rank=4", "rounds=3", "algorithm.name=fedfomo"
     done = warm("train", SMALL, "--lora", *words, "--json", cwd=tmp_path)
     assert done.code == 0, done.err
     run = done.answer["run"]
@@ -133,18 +132,9 @@ def test_a_run_on_the_base_of_another(base: Path, tmp_path: Path) -> None:
     straight = warm("train", SMALL, "--lora", *words, "rounds=5", "--json", cwd=tmp_path)
     assert longer.answer["params_sha256"] == straight.answer["params_sha256"]
 
-    other = tmp_path / "other"
-    shutil.copytree(tmp_path / run, other)
-    config = (other / "config.yaml").read_text()
-    assert str(base) in config
-    file = tmp_path / "base.safetensors"
-    assert warm("convert", str(base), str(file), cwd=tmp_path).code == 0
-    shaken = {name: value * 2 for name, value in _read(file).items()}
-    _write(tmp_path / "shaken.safetensors", shaken)
-    (other / "config.yaml").write_text(
-        config.replace(str(base), str(tmp_path / "shaken.safetensors"))
-    )
-    refused = warm("train", "--resume", str(other), "rounds=6", cwd=tmp_path)
+    np.testing.assert_array_equal(weights["fc1"]["kernel"].T, _read(file)["fc1.weight"])
+    _write(file, {name: value * 2 for name, value in _read(file).items()})
+    refused = warm("train", "--resume", run, "rounds=6", cwd=tmp_path)
     assert refused.code == 4
     assert "adapter.base is another one now; put back the base" in refused.err
 
