@@ -80,7 +80,7 @@ def buckets(length: int) -> list[int]:
 def build(model: LanguageModel, params: Params, slots: int, length: int) -> Engine:
     """Lays a network out for decoding; K is the width of `rows.forced`."""
     dtype = "bf16" if model.cache(1, 1)["keys"].dtype == jnp.bfloat16 else "float32"
-    network = base.build(model.config, Computation(dtype=dtype), turned.wrap)
+    network = base.build(model.config, Computation(dtype=dtype), turned.wrap(params))
     vocabulary = model.config.vocabulary
 
     def empty() -> Held:

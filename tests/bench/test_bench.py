@@ -14,13 +14,13 @@ from click.testing import CliRunner
 
 from jfl.adapters import base as adapters
 from jfl.adapters import lora
-from jfl.bench import cases, language_cases, language_training, pairs
+from jfl.bench import cases, generation, language_cases, language_training, pairs
 from jfl.cli import cli
 from jfl.commands import bench
 from jfl.errors import UsageError
 from jfl.federated import experiment
 from jfl.models.language import base as languages
-from jfl.models.language import gpt2
+from jfl.models.language import gpt2, llama
 
 KEYS = {"name", "backend", "size", "seconds", "reference", "reference_seconds", "speedup",
         "peak_fraction", "peak_rss_mb", "padding"}  # fmt: skip
@@ -101,6 +101,40 @@ def test_a_step_of_lora_is_measured_in_turns_with_peft(monkeypatch: pytest.Monke
     assert row["reference_peak_flops"] > 0
     (size,) = {case.size for case in cases.suite("lm", cores=2) if case.name == "lora/gpt2-small"}
     assert size == "2 x 128 tokens, rank 8"
+
+
+@SLOW
+@pytest.mark.parametrize("tokens", [16, 0])
+def test_generation_is_measured_in_turns_with_transformers(
+    tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(language_cases.Generation, "pairs", 2)
+    tiny = {"vocabulary": 500, "width": 32, "layers": 2, "heads": 2, "kv_heads": 1, "inner": 48}
+    case = language_cases.Generation("decode/tiny", 2, 16, tokens, tuple(tiny.items()))
+    (row,) = pairs.run([case], "cpu", say=lambda _: None)
+    assert row.keys() >= KEYS
+    assert row["reference"] == "torch"
+    assert row["speedup"] > 0
+    assert row["peak_bytes" if tokens else "peak_flops"] > 0
+    assert 0 < row["peak_fraction"] < 1.5
+
+
+def test_the_operations_of_a_prompt() -> None:
+    """By XLA's count of the same prompt, whose attention computes what causal ones need twice."""
+    network = llama.Config(vocabulary=500, width=64, layers=2, heads=4, kv_heads=2, inner=96)
+    model, length = languages.build(network), 48
+
+    def first(params: Any, tokens: Any) -> Any:
+        h, _ = model.hidden(languages.apart(params), tokens)
+        return model.logits(params, h[:, -1])
+
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    tokens = jax.ShapeDtypeStruct((1, length), jnp.int32)
+    counted = jax.jit(first).lower(shapes, tokens).cost_analysis()
+    mixing = 2 * length * network.layers * length * network.width
+    assert counted is not None
+    wanted = generation.operations(network, length) + mixing
+    assert wanted == pytest.approx(counted["flops"], rel=0.05)
 
 
 def test_the_operations_of_a_step_of_lora() -> None:

@@ -4,6 +4,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jfl.models.language.layers import beside
 from jfl.models.language.maker import Maker
 
 
@@ -35,4 +36,5 @@ class SwiGlu(nnx.Module):
 
     def __call__(self, x: Float[Array, "B T d"], rngs: nnx.Rngs | None) -> Float[Array, "B T d"]:
         """Maps each position."""
-        return self.down(jax.nn.silu(self.gate(x, rngs)) * self.up(x, rngs), rngs)
+        gate, up = beside((self.gate, self.up), x, rngs)
+        return self.down(jax.nn.silu(gate) * up, rngs)

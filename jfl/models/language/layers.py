@@ -3,6 +3,9 @@
 Source: Press and Wolf, "Using the Output Embedding to Improve Language Models", EACL 2017 (tying).
 """
 
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -24,6 +27,22 @@ class Dense(nnx.Module):
         if self.bias is None:
             return y
         return y + jnp.broadcast_to(self.bias[...].astype(x.dtype), y.shape)
+
+
+def beside(maps: Sequence[Any], x: Float[Array, "*s i"], rngs: nnx.Rngs | None) -> Sequence[Array]:
+    """Maps the same features by several maps; at once, where the first has the weights of all."""
+    if isinstance(maps[0], Joined):
+        return maps[0].parts(x, maps)
+    return [one(x, rngs) for one in maps]
+
+
+@runtime_checkable
+class Joined(Protocol):
+    """A map with the weights of others, too."""
+
+    def parts(self, x: Float[Array, "*s i"], maps: Sequence[Any]) -> Sequence[Array]:
+        """Maps the last axis by all of them."""
+        ...
 
 
 class Head(nnx.Module):

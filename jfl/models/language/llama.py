@@ -17,7 +17,7 @@ from jfl.models.language.base import Computation, LanguageModel
 from jfl.models.language.block import Block
 from jfl.models.language.decoder import Family, assemble
 from jfl.models.language.feed_forward import SwiGlu
-from jfl.models.language.layers import RMSNorm
+from jfl.models.language.layers import RMSNorm, beside
 from jfl.models.language.maker import Maker, Wrap, unwrapped
 
 MODEL_TYPES = llama_hf.MODEL_TYPES
@@ -150,9 +150,8 @@ class Attention(nnx.Module):
         self, x: Float[Array, "B T d"], by: rotary.Angles, rngs: nnx.Rngs | None
     ) -> tuple[Float[Array, "B T N h"], Float[Array, "B T K h"], Float[Array, "B T K h"]]:
         """Returns queries, keys and values."""
-        q, k, v = (
-            part(x, rngs).reshape(*x.shape[:2], -1, self.size) for part in (self.q, self.k, self.v)
-        )
+        three = beside((self.q, self.k, self.v), x, rngs)
+        q, k, v = (part.reshape(*x.shape[:2], -1, self.size) for part in three)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         return rotary.rotate(q, by), rotary.rotate(k, by), v

@@ -1,29 +1,45 @@
 """Maps whose kernels lie as [out, in], for a few rows at a time, as decoding has them.
 
-On CPUs such products are as fast as the weights can be read. A kernel of [in, out], or a product
-with the rows on the left, is first laid out anew by XLA's library: twice the time at 8 rows.
+On CPUs such products are nearly as fast as the weights can be read. A kernel of [in, out], or a
+product with the rows on the left, is first laid out anew by XLA's library. Maps of the same
+features are one product: with each the threads wait for each other.
 """
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.tree_util import tree_leaves_with_path, tree_map_with_path
 from jaxtyping import Array, Float, Int
 
 from jfl.models.language.layers import Dense, Embedding, Head
+from jfl.models.language.maker import Wrap
 from jfl.types import Params
 
 ROWS = 16
 """With more rows than this the kernel is worth laying out."""
+_BESIDE = ("q", "k", "v"), ("gate", "up")
+"""Maps of the same features; the first one holds the weights of all."""
 
 
-def wrap(path: str, layer: Any) -> Any:
-    """Returns the same map for a turned kernel; see `Wrap`."""
-    del path
-    if isinstance(layer, Embedding):
-        return _Embedding(layer)
-    return _Map(layer) if isinstance(layer, Dense | Head) else layer
+def wrap(params: Params) -> Wrap:
+    """Returns what puts such maps into the network with these weights."""
+    paths = {".".join(part.key for part in path[:-1]) for path, _ in tree_leaves_with_path(params)}
+
+    def around(path: str, layer: Any) -> Any:
+        if isinstance(layer, Embedding):
+            return _Embedding(layer)
+        place, _, name = path.rpartition(".")
+        for first, *others in _BESIDE:
+            if name == first:
+                return _First(layer)
+            if name in others and f"{place}.{first}" in paths:
+                return _Elsewhere(layer)
+        return _Map(layer)
+
+    return around
 
 
 def params(params: Params) -> Params:
@@ -32,7 +48,22 @@ def params(params: Params) -> Params:
     def turn(path: Any, leaf: Array) -> Array:
         return jnp.swapaxes(leaf, -1, -2) if path[-1].key == "kernel" else leaf
 
-    return jax.tree_util.tree_map_with_path(turn, params)
+    return _joined(tree_map_with_path(turn, params))
+
+
+def _joined(tree: Any) -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    tree = {name: _joined(part) for name, part in tree.items()}
+    for names in _BESIDE:
+        if names[0] in tree:
+            parts = [tree.pop(name) for name in names]
+            kernels = jnp.concatenate([part.pop("kernel") for part in parts], axis=-2)
+            biases = {name: [part[name] for part in parts] for name in parts[0]}
+            tree[names[0]] = {"kernel": kernels} | {
+                name: jnp.concatenate(values, axis=-1) for name, values in biases.items()
+            }
+    return tree
 
 
 class _Map(nnx.Module):
@@ -50,6 +81,26 @@ class _Map(nnx.Module):
         if self.bias is None:
             return y
         return y + jnp.broadcast_to(self.bias[...].astype(y.dtype), y.shape)
+
+
+class _First(_Map):
+    """The first of several maps, which has the weights of all."""
+
+    def __init__(self, layer: Dense):
+        super().__init__(layer)
+        self.outputs = layer.kernel.shape[-1]
+
+    def parts(self, x: Float[Array, "*s i"], maps: Sequence[Any]) -> Sequence[Array]:
+        """Maps the last axis by all of them, of which this is one."""
+        ends = list(accumulate(one.outputs for one in maps))
+        return jnp.split(self(x, None), ends[:-1], axis=-1)
+
+
+class _Elsewhere(nnx.Module):
+    """A map whose weights another one has."""
+
+    def __init__(self, layer: Dense):
+        self.outputs = layer.kernel.shape[-1]
 
 
 class _Embedding(nnx.Module):
