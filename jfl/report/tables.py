@@ -128,18 +128,17 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def bench_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Returns one row per measurement, with times in milliseconds or seconds."""
+def bench_table(rows: Sequence[Mapping[str, Any]]) -> Group:
+    """Returns one row per measurement, with times in milliseconds or seconds, and notes below."""
     embedded = any(row["embedded"] for row in rows)
-    caption = "* on small digits that come with jfl, as the data are not here\n" * embedded
+    notes = ["* on small digits that come with jfl, as the data are not here"] * embedded
     for row in rows:
         if read := row.get("peak_bytes"):
-            caption += f"{row['name']}: of peak is of {read / 1e9:.1f} GB/s read\n"
+            notes.append(f"{row['name']}: of peak is of {read / 1e9:.1f} GB/s read")
         if theirs := row["reference_peak_flops"]:
             peaks = f"jfl {row['peak_flops'] / 1e9:.0f}, PyTorch {theirs / 1e9:.0f} GFLOP/s"
-            caption += f"{row['name']}: fastest matrix products of {peaks}\n"
+            notes.append(f"{row['name']}: fastest matrix products of {peaks}")
     table = Table(header_style="bold", box=None, pad_edge=False, collapse_padding=True)
-    table.caption, table.caption_justify = caption.strip() or None, "left"
     table.add_column("row", no_wrap=True)
     for name in ("jfl", "PyTorch", "faster", "of peak", "memory", "padding"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -154,7 +153,7 @@ def bench_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             f"{row['peak_rss_mb']:.0f} MB",
             f"{row['padding']:.0%}",
         )
-    return table
+    return Group(table, *map(Text, notes))
 
 
 def _spread(median: float, ends: Sequence[float]) -> str:
