@@ -18,15 +18,14 @@ def norm(x: Tensor) -> Tensor:
 
 def turned(x: Tensor) -> Tensor:
     """Turns one head [T, h] by minus its position; feature i goes with feature i + h / 2."""
-    half = x.shape[-1] // 2
-    out = torch.empty_like(x)
-    for position in range(len(x)):
-        for i in range(half):
-            angle = -position * 10000.0 ** (-2 * i / x.shape[-1])
-            one, other = x[position, i], x[position, i + half]
-            out[position, i] = one * math.cos(angle) - other * math.sin(angle)
-            out[position, i + half] = one * math.sin(angle) + other * math.cos(angle)
-    return out
+    size = x.shape[-1]
+    speeds = torch.tensor([10000.0 ** (-2 * i / size) for i in range(size // 2)])
+    rows = []
+    for position, row in enumerate(x):
+        one, other, angle = row[: size // 2], row[size // 2 :], -position * speeds
+        turns = one * angle.cos() - other * angle.sin(), one * angle.sin() + other * angle.cos()
+        rows.append(torch.cat(turns))
+    return torch.stack(rows)
 
 
 class Layer(nn.Module):
