@@ -63,3 +63,86 @@ def tok_train(
     )
     if flags["as_json"]:
         answer(made)
+
+
+_WORDS = {"ignore_unknown_options": True}
+
+
+@lm.command(
+    "base-train",
+    context_settings=_WORDS,
+    epilog="""
+\b
+Examples:
+  jfl lm base-train speedrun_cpu
+  jfl lm base-train d12 data.dir=shards tokenizer.path=tokenizer
+  jfl lm base-train my_config.py --depth=16 --data_dir=shards
+  jfl train --resume outputs/d12/2026-01-31-1
+""",
+)
+@click.argument("words", nargs=-1, metavar="[CONFIG...] [KEY=VALUE...]", type=click.UNPROCESSED)
+@click.option("--detach", is_flag=True, help="Run in the background; see jfl runs, logs, stop.")
+@click.option("--dry-run", is_flag=True, help="Say what would run; train nothing.")
+@options.out
+@options.device
+@options.common
+def base_train(words: tuple[str, ...], **flags: Any) -> int:
+    """Train a network from nothing.
+
+    CONFIG is a yaml, by path or by the name of one in configs/lm, or a Python file of plain
+    assignments, which is read and not run. KEY=VALUE and --KEY=VALUE take jfl's names and those of
+    nanochat, such as depth, device_batch_size, total_batch_size, max_seq_len.
+    """
+    from jfl.commands.train import in_background
+    from jfl.lm.base import names
+    from jfl.report.live import Live
+    from jfl.report.screen import Screen
+    from jfl.runs import start
+
+    configs, changes, notes = names.translated(words)
+    if flags["detach"] and not flags["dry_run"]:
+        return in_background(as_json=flags["as_json"])
+    watch = Live(Screen(stderr=flags["as_json"]))
+    for note in notes:
+        watch.say(f"note: {note}")
+    summary, code = start.start(
+        [names.packaged(config) for config in configs], ["kind=lm.base", *changes], watch,
+        out=flags["out"], device=flags["device"], dry_run=flags["dry_run"],
+    )  # fmt: skip
+    if flags["as_json"]:
+        answer(summary)
+    return code
+
+
+@lm.command(
+    "base-loss",
+    epilog="""
+\b
+Examples:
+  jfl lm base-loss outputs/d12/2026-01-31-1
+  jfl lm base-loss --base_checkpoint=outputs/d12/2026-01-31-1 --step best
+""",
+)
+@click.argument("run", required=False, metavar="RUN")
+@click.option("--base-checkpoint", "--base_checkpoint", "given", metavar="RUN", help="Same as RUN.")
+@click.option(
+    "-s", "--step", default="last", show_default=True, help="Which checkpoint: N, best or last."
+)
+@options.device
+@options.common
+def base_loss(run: str | None, given: str | None, step: str, **flags: Any) -> None:
+    """Measure bits per byte of a trained network, on texts it trained on and on those held back."""
+    from jfl.errors import UsageError
+    from jfl.lm.base import loss
+    from jfl.report.screen import Screen
+
+    if (run is None) == (given is None):
+        raise UsageError("give the folder of one run, as in jfl lm base-loss outputs/d12/...")
+    found = loss.measure(str(run or given), step, device=flags["device"])
+    screen = Screen(stderr=flags["as_json"])
+    screen.say(f"{found['title']}, step {found['step']}")
+    for part in ("train", "valid"):
+        bpb, nats = found[f"{part}_bpb"], found[f"{part}_loss"]
+        screen.say(f"{part}: {bpb:.4f} bits per byte, {nats:.4f} nats a token")
+    if flags["as_json"]:
+        answer(found)

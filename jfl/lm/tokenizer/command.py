@@ -39,7 +39,7 @@ def train(
         if place is not None and place.exists() and (not place.is_dir() or any(place.iterdir())):
             raise UsageError(f"{place} is there already; give another --output-dir or --hf")
     found = texts.find(source, column=column)
-    read = _Read(most, each)
+    read = Read(most, each)
     start = perf_counter()
     made = training.train(read.of(found.documents()), vocabulary)
     seconds = perf_counter() - start
@@ -57,7 +57,7 @@ def train(
     }
 
 
-class _Read:
+class Read:
     """The beginnings of documents, counted; the first ones are kept."""
 
     def __init__(self, most: int, each: int) -> None:
