@@ -9,9 +9,19 @@ from jfl.commands import options
 from jfl.commands.options import answer
 
 
-@click.group("lm")
+@click.group(
+    "lm",
+    epilog="""
+\b
+Examples:
+  jfl lm tok-train --data-dir books --output-dir tokenizer --vocab-size 8192
+  jfl lm base-train speedrun_cpu
+  jfl lm base-train d12 data.dir=shards tokenizer.path=tokenizer
+  jfl lm base-loss outputs/speedrun_cpu/2026-01-31-1
+""",
+)
 def lm() -> None:
-    """Train networks of language from raw text: tokenizer, then network."""
+    """Train networks of language from raw text: its tokenizer, then the network."""
 
 
 @lm.command(
