@@ -8,12 +8,12 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array
 from pydantic import Field
 
 from jfl.config import Section
 from jfl.errors import UsageError
 from jfl.optimize.muon import muon
-from jfl.optimize.schedules import ramp, trapezoid
 from jfl.types import Params
 
 _WIDTH = 768  # at which rates of embedding and head are what they say
@@ -69,7 +69,8 @@ def optimizer(
         "embed": adamw(config.embedding_lr),
         "head": adamw(config.unembedding_lr),
         "layers": optax.chain(
-            muon(ramp(*_MOMENTUM, _MOMENTUM_STEPS), dtype), _by(share, config.matrix_lr)
+            muon(optax.linear_schedule(*_MOMENTUM, _MOMENTUM_STEPS), dtype),
+            _by(share, config.matrix_lr),
         ),
     }
     clip = optax.clip_by_global_norm(config.grad_clip) if config.grad_clip else optax.identity()
@@ -91,6 +92,27 @@ def group(params: Params) -> Any:
         return part
 
     return jax.tree_util.tree_map_with_path(of, params)
+
+
+def trapezoid(steps: int, *, warmup: float, warmdown: float, final: float = 0.0) -> optax.Schedule:
+    """Returns a factor that rises to 1, stays there, and falls to `final` after the last step.
+
+    Args:
+        steps: of the whole training.
+        warmup: the share of them in which it rises.
+        warmdown: the share of them in which it falls.
+        final: what it falls to.
+    """
+    rising, falling = round(warmup * steps), round(warmdown * steps)
+
+    def factor(step: Any) -> Array:
+        number = jnp.asarray(step, jnp.float32)
+        rises = (number + 1) / max(rising, 1)
+        left = jnp.clip((steps - number) / max(falling, 1), 0, 1)
+        falls = left + (1 - left) * final
+        return jnp.where(number < rising, jnp.minimum(rises, 1), falls if falling else 1.0)
+
+    return factor
 
 
 def _by(share: optax.Schedule, rate: float) -> optax.GradientTransformation:

@@ -68,6 +68,14 @@ def test_of_a_source_archive_nothing_runs(index, tmp_path):
     assert sorted(p.name for p in (tmp_path / "kept").iterdir()) == [".ours.lock", "ours"]
 
 
+def test_a_folder_named_relative_to_where_one_is(index, tmp_path, monkeypatch):
+    content = sdist(tmp_path / "marker")
+    (index / "texts-of-ours-1.2.tar.gz").write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    packages.fetch(package("sdist", content), pathlib.Path("kept", "ours"))
+    assert held(tmp_path / "kept" / "ours") == {"a.txt": b"one", "b.txt": b"two"}
+
+
 def test_another_archive_than_was_published(index, tmp_path):
     content = sdist(tmp_path / "marker")
     (index / "texts-of-ours-1.2.tar.gz").write_bytes(content)
