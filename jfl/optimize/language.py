@@ -65,13 +65,11 @@ def optimizer(
             _by(share, rate * scale),
         )
 
+    momentum = optax.linear_schedule(*_MOMENTUM, _MOMENTUM_STEPS)
     groups: dict[Any, Any] = {
         "embed": adamw(config.embedding_lr),
         "head": adamw(config.unembedding_lr),
-        "layers": optax.chain(
-            muon(optax.linear_schedule(*_MOMENTUM, _MOMENTUM_STEPS), dtype),
-            _by(share, config.matrix_lr),
-        ),
+        "layers": optax.chain(muon(momentum, dtype), _by(share, config.matrix_lr)),
     }
     clip = optax.clip_by_global_norm(config.grad_clip) if config.grad_clip else optax.identity()
     return optax.chain(clip, optax.partition(groups, group))

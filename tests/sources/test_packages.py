@@ -6,6 +6,7 @@ import os
 import stat
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_a_folder_named_relative_to_where_one_is(index, tmp_path, monkeypatch):
     content = sdist(tmp_path / "marker")
     (index / "texts-of-ours-1.2.tar.gz").write_bytes(content)
     monkeypatch.chdir(tmp_path)
-    packages.fetch(package("sdist", content), pathlib.Path("kept", "ours"))
+    packages.fetch(package("sdist", content), Path("kept", "ours"))
     assert held(tmp_path / "kept" / "ours") == {"a.txt": b"one", "b.txt": b"two"}
 
 
