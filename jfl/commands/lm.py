@@ -75,6 +75,39 @@ def tok_train(
         answer(made)
 
 
+@lm.command(
+    "download",
+    epilog="""
+\b
+Examples:
+  jfl lm download 'https://host/shard_{:05d}.parquet' -n 240 --last 1822 --output-dir shards
+""",
+)
+@click.argument("url")
+@click.option(
+    "-n", "--num-files", required=True, type=click.IntRange(min=1, max=10**6),
+    help="How many shards, from number 0 on.",
+)  # fmt: skip
+@click.option("--last", type=click.IntRange(min=0), help="One more, which is held back.")
+@click.option(
+    "-w", "--num-workers", default=4, show_default=True, type=click.IntRange(min=1, max=64),
+    help="How many come at a time.",
+)  # fmt: skip
+@click.option("--output-dir", required=True, metavar="DIR", help="Where they are kept.")
+@options.common
+def download(url: str, num_files: int, last: int | None, **flags: Any) -> None:
+    """Bring shards of texts from the web; those that are there are not brought again."""
+    from jfl.lm.data import download as shards
+    from jfl.report.screen import Screen
+
+    numbers = sorted({*range(num_files), *(() if last is None else (last,))})
+    urls = shards.addresses(url, numbers)
+    screen = Screen(stderr=flags["as_json"])
+    found = shards.fetch(urls, Path(flags["output_dir"]), screen.say, workers=flags["num_workers"])
+    if flags["as_json"]:
+        answer({"files": [str(path) for path in found]})
+
+
 _WORDS = {"ignore_unknown_options": True}
 
 
