@@ -18,6 +18,7 @@ COMMANDS = {
     "train": ("jfl.commands.train:train", "Train a federation from yaml configs."),
     "eval": ("jfl.commands.eval:evaluate", "Measure each client's own model on its test data."),
     "heads": ("jfl.commands.heads:heads", "Train ensembles of heads on a trained run."),
+    "lm": ("jfl.commands.lm:lm", "Train a network of language from raw text."),
     "sweep": ("jfl.commands.sweep:sweep", "Train over a grid of settings and seeds."),
     "table": ("jfl.commands.table:table", "Put runs side by side: mean and std over seeds."),
     "plot": ("jfl.commands.plot:plot", "Draw runs: curves, calibration against skew, heat maps."),

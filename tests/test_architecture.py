@@ -32,6 +32,7 @@ HOMES = {
     "grpc": ("jfl/split/",),
     "jinja2": ("jfl/text/",),
     "lm_eval": ("jfl/scoring/",),
+    "rustbpe": ("jfl/lm/",),
     "tiktoken": ("jfl/text/",),
     "tokenizers": ("jfl/text/",),
 }

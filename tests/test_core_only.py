@@ -98,6 +98,7 @@ def test_commands_work_or_name_the_extra(tmp_path: Path) -> None:
         "data": ["list"],
         "bench": ["step", "--only", "mlp"],
         "list": ["algorithms"],
+        "lm": ["--help"],
     }
     assert works.keys() == COMMANDS.keys()
     refused = {

@@ -52,7 +52,7 @@ def train(words: tuple[str, ...], **flags: Any) -> int:
     changes += [f"plugins={json.dumps(flags['plugins'])}"] if flags["plugins"] else []
     start.check_arguments(names, flags["resume"], replan=flags["replan"])
     if flags["detach"] and not flags["dry_run"]:
-        return _in_background(as_json=flags["as_json"])
+        return in_background(as_json=flags["as_json"])
     watch = Live(Screen(stderr=flags["as_json"]))
     shared = {"device": flags["device"], "dry_run": flags["dry_run"]}
     if flags["resume"]:
@@ -66,7 +66,8 @@ def train(words: tuple[str, ...], **flags: Any) -> int:
     return code
 
 
-def _in_background(*, as_json: bool) -> int:
+def in_background(*, as_json: bool) -> int:
+    """Starts this very command again, without --detach, and leaves it to itself."""
     from jfl.files.printable import printable
     from jfl.runs import detach
 

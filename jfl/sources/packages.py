@@ -88,7 +88,8 @@ def fetch(package: Package, folder: Path) -> None:
     with cache.lock(folder.parent, folder.name):
         if folder.is_dir():
             return
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        # those that bring it work in a folder of their own
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent.absolute()))
         try:
             archive = _brought(package, scratch)
             kept = scratch / "kept"

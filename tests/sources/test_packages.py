@@ -6,6 +6,7 @@ import os
 import stat
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,14 @@ def test_of_a_source_archive_nothing_runs(index, tmp_path):
     assert held(tmp_path / "kept" / "ours") == {"a.txt": b"one", "b.txt": b"two"}
     assert not (tmp_path / "marker").exists()
     assert sorted(p.name for p in (tmp_path / "kept").iterdir()) == [".ours.lock", "ours"]
+
+
+def test_a_folder_named_relative_to_where_one_is(index, tmp_path, monkeypatch):
+    content = sdist(tmp_path / "marker")
+    (index / "texts-of-ours-1.2.tar.gz").write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    packages.fetch(package("sdist", content), Path("kept", "ours"))
+    assert held(tmp_path / "kept" / "ours") == {"a.txt": b"one", "b.txt": b"two"}
 
 
 def test_another_archive_than_was_published(index, tmp_path):

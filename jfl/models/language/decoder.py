@@ -55,6 +55,8 @@ class Family:
     """Whether attention scores of layer number l are divided by l + 1."""
     longest: int | None = None
     """Tokens of a text, if there is a bound."""
+    cap: float | None = None
+    """Logits are bent by a tanh to stay between this and its negative; None: they are not."""
 
 
 def assemble(config: Config, family: Family, computation: Computation) -> LanguageModel:
@@ -118,7 +120,7 @@ class _Decoder:
             stacked = name == "layers"
             rows = jax.random.split(own, self.config.layers)
             params[name] = jax.vmap(part.init)(rows) if stacked else part.init(own)
-        return params
+        return {name: made for name, made in params.items() if made}
 
     def cache(self, batch: int, length: int) -> Cache:
         self._require_fits(length)
@@ -205,7 +207,7 @@ class _Decoder:
         return mix
 
     def norm(self, params: Params, h: Float[Array, "B T d"]) -> Float[Array, "B T d"]:
-        return self.parts["norm"].bind(params["norm"])(h)
+        return self.parts["norm"].bind(params.get("norm", {}))(h)
 
     def hidden(
         self,
@@ -222,10 +224,13 @@ class _Decoder:
         return self.norm(params, h), cache
 
     def logits(self, params: Params, h: Float[Array, "*s d"]) -> Float[Array, "*s V"]:
+        cap = self.family.cap
         with self.precise:
             if self.family.head:
-                return self.parts["head"].bind(params["head"])(h, None)
-            return self.parts["embed"].bind(params["embed"]).tokens.unembed(h)
+                logits = self.parts["head"].bind(params["head"])(h, None)
+            else:
+                logits = self.parts["embed"].bind(params["embed"]).tokens.unembed(h)
+        return logits if cap is None else cap * jnp.tanh(logits / cap)
 
     def losses(
         self, params: Params, h: Float[Array, "B T d"], targets: Int[Array, "B T"]

@@ -1,6 +1,7 @@
-"""What a block does to each position alone: an MLP with GELU, or with a gate (SwiGLU)."""
+"""What a block does to each position alone: an MLP with GELU, a gate (SwiGLU), or squared ReLU."""
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -38,3 +39,19 @@ class SwiGlu(nnx.Module):
         """Maps each position."""
         gate, up = beside((self.gate, self.up), x, rngs)
         return self.down(jax.nn.silu(gate) * up, rngs)
+
+
+class SquaredRelu(nnx.Module):
+    """Up, the square of what is above 0, down; nothing comes out at first.
+
+    Source: So, Manke, Liu, Dai, Shazeer and Le, "Primer: Searching for Efficient Transformers for
+    Language Modeling", NeurIPS 2021.
+    """
+
+    def __init__(self, width: int, inner: int, make: Maker):
+        self.up = make.dense("layers.mlp.up", width, inner, bias=False)
+        self.down = make.dense("layers.mlp.down", inner, width, bias=False, shrunk=0.0)
+
+    def __call__(self, x: Float[Array, "B T d"], rngs: nnx.Rngs | None) -> Float[Array, "B T d"]:
+        """Maps each position."""
+        return self.down(jnp.square(jax.nn.relu(self.up(x, rngs))), rngs)

@@ -3,7 +3,7 @@
 Source: Press and Wolf, "Using the Output Embedding to Improve Language Models", EACL 2017 (tying).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -12,12 +12,34 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+Draw = Callable[[tuple[int, int], float, nnx.Rngs], Float[Array, "i o"]]
+"""`draw(shape, std, rngs)`: initial weights."""
+
+
+def normal(shape: tuple[int, int], std: float, rngs: nnx.Rngs) -> Float[Array, "i o"]:
+    """Draws normal numbers of a standard deviation."""
+    return std * jax.random.normal(rngs.params(), shape)
+
+
+def uniform(shape: tuple[int, int], std: float, rngs: nnx.Rngs) -> Float[Array, "i o"]:
+    """Draws numbers of a standard deviation, all of one range alike."""
+    return std * jax.random.uniform(rngs.params(), shape, minval=-(3**0.5), maxval=3**0.5)
+
 
 class Dense(nnx.Module):
     """An affine map; `kernel` [in, out], `bias` [out] if there is one."""
 
-    def __init__(self, inputs: int, outputs: int, *, bias: bool, std: float, rngs: nnx.Rngs):
-        self.kernel = nnx.Param(_normal((inputs, outputs), std, rngs))
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        bias: bool,
+        std: float,
+        rngs: nnx.Rngs,
+        draw: Draw = normal,
+    ):
+        self.kernel = nnx.Param(draw((inputs, outputs), std, rngs))
         self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
 
     def __call__(self, x: Float[Array, "*s i"], rngs: nnx.Rngs | None) -> Float[Array, "*s o"]:
@@ -49,7 +71,7 @@ class Head(nnx.Module):
     """A map without bias from features to float32 logits; `kernel` [d, V]."""
 
     def __init__(self, width: int, vocabulary: int, *, std: float, rngs: nnx.Rngs):
-        self.kernel = nnx.Param(_normal((width, vocabulary), std, rngs))
+        self.kernel = nnx.Param(normal((width, vocabulary), std, rngs))
 
     def __call__(self, x: Float[Array, "*s d"], rngs: nnx.Rngs | None) -> Float[Array, "*s V"]:
         """Maps the last axis; `rngs` is for what may be wrapped around this layer."""
@@ -61,7 +83,7 @@ class Embedding(nnx.Module):
     """A vector for each of `rows` numbers; `embedding` [rows, d]."""
 
     def __init__(self, rows: int, width: int, *, std: float, rngs: nnx.Rngs):
-        self.embedding = nnx.Param(_normal((rows, width), std, rngs))
+        self.embedding = nnx.Param(normal((rows, width), std, rngs))
 
     def __call__(self, numbers: Int[Array, "*s"], rngs: nnx.Rngs | None) -> Float[Array, "*s d"]:
         """Returns the vectors; `rngs` is for what may be wrapped around this layer."""
@@ -108,10 +130,19 @@ class RMSNorm(nnx.Module):
         return _scaled(x.astype(jnp.float32), self.epsilon, self.scale[...]).astype(x.dtype)
 
 
+class Unscaled(nnx.Module):
+    """RMSNorm without parameters: scales vectors to mean square 1."""
+
+    def __init__(self, epsilon: float):
+        self.epsilon = epsilon
+
+    def __call__(self, x: Float[Array, "*s d"]) -> Float[Array, "*s d"]:
+        """Normalises the last axis, in float32."""
+        wide = x.astype(jnp.float32)
+        square = jnp.square(wide).mean(axis=-1, keepdims=True)
+        return (wide * lax.rsqrt(square + self.epsilon)).astype(x.dtype)
+
+
 def _scaled(x: Float[Array, "*s d"], epsilon: float, scale: Array) -> Float[Array, "*s d"]:
     square = jnp.square(x).mean(axis=-1, keepdims=True)
     return x * lax.rsqrt(square + epsilon) * jnp.broadcast_to(scale, x.shape)
-
-
-def _normal(shape: tuple[int, int], std: float, rngs: nnx.Rngs) -> Float[Array, "i o"]:
-    return std * jax.random.normal(rngs.params(), shape)

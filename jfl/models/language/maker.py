@@ -6,7 +6,7 @@ from typing import Any
 
 from flax import nnx
 
-from jfl.models.language.layers import Dense, Embedding, Head
+from jfl.models.language.layers import Dense, Draw, Embedding, Head, normal
 
 Wrap = Callable[[str, Any], Any]
 """`wrap(path, layer) -> layer`: what stands at a path such as `layers.attention.qkv`.
@@ -23,17 +23,19 @@ def unwrapped(path: str, layer: Any) -> Any:
 
 @dataclass(frozen=True)
 class Maker:
-    """Makes layers; `std` is that of their initial weights."""
+    """Makes layers; `std` is that of their initial weights, `draw` draws those of affine maps."""
 
     rngs: nnx.Rngs
     std: float
     wrap: Wrap
+    draw: Draw = normal
 
     def dense(
         self, path: str, inputs: int, outputs: int, *, bias: bool, shrunk: float = 1.0
     ) -> Any:
         """Makes an affine map; its initial weights are `shrunk` times as large as others'."""
-        layer = Dense(inputs, outputs, bias=bias, std=self.std * shrunk, rngs=self.rngs)
+        std = self.std * shrunk
+        layer = Dense(inputs, outputs, bias=bias, std=std, rngs=self.rngs, draw=self.draw)
         return self.wrap(path, layer)
 
     def embedding(self, path: str, rows: int, width: int) -> Any:

@@ -1,0 +1,1 @@
+"""Networks of language from raw text on: tokenizer, data, training."""

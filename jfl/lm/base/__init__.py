@@ -1,0 +1,1 @@
+"""Training of a network of language from nothing."""
