@@ -28,6 +28,8 @@ HOMES = {
     "PIL": ("jfl/sources/pictures.py",),
     "torch": ("interop/",),
     "h5py": ("interop/result_files.py",),
+    "cryptography": ("jfl/split/",),
+    "google": ("jfl/split/",),
     "grpc": ("jfl/split/",),
     "jinja2": ("jfl/text/",),
     "lm_eval": ("jfl/scoring/",),
