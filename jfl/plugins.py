@@ -49,7 +49,7 @@ DEFINES = {
 }
 KEYS = {"heads": "method", "job": "kind"}
 """The setting that names a section's plugin, where it is not `name`."""
-JOBS = ("federated",)
+JOBS = ("federated", "split", "split.server")
 """jfl's own jobs are rooms, not files: each is the module `job` in a folder of this name."""
 _NOT_PLUGINS = {
     "attention",

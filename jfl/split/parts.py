@@ -4,14 +4,14 @@ Layers keep their numbers of the whole network, which decide what dropout draws,
 one after the other compute, and draw, what the whole network does.
 """
 
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
-from jfl import tree
 from jfl.adapters import base as adapters
 from jfl.adapters import lora
 from jfl.errors import UsageError
@@ -82,7 +82,7 @@ class Parts:
     ) -> Array:
         if not self.cut.count(part):
             return h
-        params = tree.merge(base, adapter)
+        params = self.adapted.whole(adapter, base) if self.adapted else base
         return self.model.layers(params, h, key=key, first=self.cut.of(part).start)[0]
 
 
@@ -110,6 +110,14 @@ def build(
             "adapted in split learning; leave it out of the targets"
         )
     return Parts(built.model, built, cut, kind)
+
+
+def dropout_key(
+    seed: Integer[Array, ""], step: Integer[Array, ""], micro: Integer[Array, ""]
+) -> PRNGKey:
+    """Returns what draws dropout for a micro-batch, on both sides and at every attempt."""
+    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(b"dropout"))
+    return jax.random.fold_in(jax.random.fold_in(key, step), micro)
 
 
 def targets(words: tuple[str, ...]) -> tuple[str, ...]:

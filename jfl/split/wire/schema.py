@@ -31,10 +31,11 @@ _SPLIT: dict[str, dict[int, str]] = {
         1: "string session",
         2: "uint64 step",
         3: "string lora",
-        4: "uint64 most_bytes",
+        4: "string optimizer",
         5: "uint64 trainable",
         6: "uint64 parameters",
         7: "string versions",
+        8: "uint64 most_bytes",
     },
     "Call": {
         1: "string session",
@@ -51,7 +52,7 @@ _SPLIT: dict[str, dict[int, str]] = {
         4: "double learning_rate",
         5: "double clip",  # largest norm of all parts together; 0 = none
         6: "double norm2",  # squared norm of the client's own gradients
-        7: "uint64 keep",  # the step that the client goes on from if it is killed
+        7: "repeated uint64 keep",  # steps that the client may go on from if it is killed
     },
     "StepReply": {1: "double norm2", 2: "double seconds"},
     "AdapterRequest": {1: "string session"},
@@ -59,6 +60,9 @@ _SPLIT: dict[str, dict[int, str]] = {
     "AverageRequest": {
         1: "string session", 2: "uint64 round", 3: "double weight", 4: "repeated Named arrays",
     },
+    "PutRequest": {1: "string session", 2: "repeated Named arrays"},
+    "PutReply": {},
+    "Saved": {1: "uint64 step", 2: "string about", 3: "repeated Named arrays"},  # on the disk
     "CloseRequest": {1: "string session", 2: "bool forget"},
     "CloseReply": {},
 }  # fmt: skip
@@ -70,6 +74,7 @@ METHODS: dict[str, tuple[str, str, bool]] = {
     "Eval": ("Call", "Reply", False),
     "Step": ("StepRequest", "StepReply", False),
     "GetAdapter": ("AdapterRequest", "Adapter", False),
+    "PutAdapter": ("PutRequest", "PutReply", False),
     "Average": ("AverageRequest", "Adapter", False),
     "Close": ("CloseRequest", "CloseReply", False),
     # the same with messages in pieces, both ways, for those of more than 2 MiB
@@ -77,6 +82,7 @@ METHODS: dict[str, tuple[str, str, bool]] = {
     "BackwardStream": ("Frame", "Frame", True),
     "EvalStream": ("Frame", "Frame", True),
     "GetAdapterStream": ("Frame", "Frame", True),
+    "PutAdapterStream": ("Frame", "Frame", True),
     "AverageStream": ("Frame", "Frame", True),
 }
 
