@@ -17,6 +17,7 @@ from jfl.files.printable import SENTENCE, printable, printable_lines, short
 COMMANDS = {
     "train": ("jfl.commands.train:train", "Train a federation from yaml configs."),
     "eval": ("jfl.commands.eval:evaluate", "Measure each client's own model on its test data."),
+    "split": ("jfl.commands.split:split", "Train both ends of a GPT-2, its middle at a server."),
     "heads": ("jfl.commands.heads:heads", "Train ensembles of heads on a trained run."),
     "lm": ("jfl.commands.lm:lm", "Train a network of language from raw text."),
     "sweep": ("jfl.commands.sweep:sweep", "Train over a grid of settings and seeds."),

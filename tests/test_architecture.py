@@ -29,6 +29,8 @@ HOMES = {
     "torch": ("interop/",),
     "h5py": ("interop/result_files.py",),
     "gguf": ("interop/gguf/",),
+    "cryptography": ("jfl/split/",),
+    "google": ("jfl/split/",),
     "grpc": ("jfl/split/",),
     "jinja2": ("jfl/text/",),
     "lm_eval": ("jfl/scoring/",),

@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,24 @@ class Adapter:
     lora: Lora
     params: Params
     """Nested dicts of float32 arrays, as `Lora` says, and those that are trained whole."""
+    sha256: str
+    """Fingerprint of its files, as that of `Language`."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One part of a GPT-2, which came from a file of its own."""
+
+    part: str
+    """bottom (with the embedding), trunk, or top (with the last norm and a head)."""
+    first: int
+    """The number of its first layer in the whole network."""
+    last: int
+    """One more than that of its last layer."""
+    config: dict[str, Any]
+    """config.json of the whole network."""
+    params: Params
+    """Nested dicts of float32 arrays, as `Language` has them."""
     sha256: str
     """Fingerprint of its files, as that of `Language`."""
 
@@ -238,7 +256,47 @@ def open_adapter(folder: Path, config: Mapping[str, Any]) -> Adapter:
     return Adapter(lora, params, _fingerprint(*files))
 
 
-def write_adapter(folder: Path, config: Mapping[str, Any], lora: Lora, params: Params) -> int:
+def open_piece(path: Path) -> Piece:
+    """Reads a part of a GPT-2, such as gpt2_2-10_trunk.pt; executes nothing.
+
+    Raises:
+        UsageError: there is no such file.
+        CheckpointError: it is damaged, or not said which layers it holds.
+        SafetyError: it is made to attack its reader.
+    """
+    with budget.held(path):
+        found = importlib.import_module("interop.language.pieces").read(path)
+    sha256 = _fingerprint(*found.files)
+    return Piece(found.part, found.first, found.last, found.config, found.params, sha256)
+
+
+def write_piece(
+    path: Path, config: Mapping[str, Any], part: str, first: int, last: int, params: Params
+) -> int:
+    """Writes a part of a GPT-2, and beside it <stem>_metadata.json, which says which it is.
+
+    Args:
+        path: a new file: .pt, .safetensors, .npz, .pth or .bin.
+        config: config.json of the whole network.
+        part: bottom, trunk or top.
+        first: the number of its first layer in the whole network.
+        last: one more than that of its last layer.
+        params: nested dicts of arrays; the top has a head of its own.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        UsageError: the file exists, or torch is needed and absent.
+        CheckpointError: the arrays are not those of the part, or cannot be written.
+    """
+    pieces = importlib.import_module("interop.language.pieces")
+    return pieces.save(path, config, part, first, last, params)
+
+
+def write_adapter(
+    folder: Path, config: Mapping[str, Any], lora: Lora, params: Params, *, bare: bool = False
+) -> int:
     """Writes a folder that PEFT's `from_pretrained` loads, whole or not at all.
 
     Args:
@@ -246,6 +304,7 @@ def write_adapter(folder: Path, config: Mapping[str, Any], lora: Lora, params: P
         config: config.json of the network it adapts.
         lora: ranks, alphas, and what is trained whole.
         params: nested dicts of arrays, as `Lora` says.
+        bare: for modules whose names lack that of the network's body, such as `transformer.`
 
     Returns:
         The bytes of its files.
@@ -255,6 +314,7 @@ def write_adapter(folder: Path, config: Mapping[str, Any], lora: Lora, params: P
         CheckpointError: the arrays are not of such an adapter, or a file cannot be written.
     """
     made = importlib.import_module("interop.language.architecture").of(config)
+    made = replace(made, body="") if bare else made
     return importlib.import_module("interop.language.adapter_write").save(
         folder, made, lora, params
     )

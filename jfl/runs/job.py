@@ -70,7 +70,8 @@ class Done:
     """What a step did.
 
     Attributes:
-        through: the last unit that is done with it.
+        through: the last unit that is done with it; the one before the first where there was
+            nothing to do, of which nothing is then kept.
         record: results for the journal; values on a device are fetched one step late.
         costs: what depends on the machine; `seconds` of it are those of training alone.
         notes: what a person should know now.

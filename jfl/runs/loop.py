@@ -96,6 +96,9 @@ class _Keeper:
         for text in done.notes:
             self._watch.note(text)
         self.settle()
+        if done.through == self.reached:
+            self.stopped = self._watch.stop()
+            return
         number = self.reached = done.through
         last = number == self._job.total
         measuring = last or number % self._job.evaluates == 0

@@ -1,0 +1,1 @@
+"""The client: it holds texts, both ends of the network, and what trains in them."""

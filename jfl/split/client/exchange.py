@@ -1,0 +1,127 @@
+"""One step of training with a server: up, across, down and back; parts of it may come again."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32
+
+from jfl.split import steps
+from jfl.split.client.ends import Ends
+from jfl.split.client.remote import Remote, ServerError
+from jfl.split.wire import messages
+from jfl.split.wire.tensors import decode, encode
+from jfl.types import Params
+
+_ATTEMPTS = 20
+"""Of a step, while its server forgets what came back before it was applied."""
+
+
+@dataclass
+class Passed:
+    """What a step's micro-batches gave."""
+
+    loss: float
+    gradients: dict[str, Params]
+    sent: list[tuple[Any, Any]]
+    """Of each what went to the server: features and gradients."""
+    error: float
+    """Of what the wire made of the features, relative; 0 for f32."""
+
+
+class Exchange:
+    """Both ends and a server."""
+
+    def __init__(self, ends: Ends, remote: Remote, wire: str) -> None:
+        self._ends, self._remote, self._wire = ends, remote, wire
+
+    def passed(
+        self,
+        adapter: dict[str, Params],
+        micros: list[Int32[np.ndarray, "B W"]],
+        seed: int,
+        step: int,
+    ) -> Passed:
+        """Takes a step's micro-batches through and back; the loss is the mean over tokens.
+
+        Raises:
+            ServerError: the server refuses it, or is away for too long.
+        """
+        count = sum(rows.shape[0] * (rows.shape[1] - 1) for rows in micros)
+        total, sums, sent, error = 0.0, {}, [], 0.0
+        for micro, rows in enumerate(micros):
+            place = seed, step, micro
+            tokens, targets = rows[:, :-1], rows[:, 1:]
+            weights = np.full(targets.shape, 1 / count, np.float32)
+            h, left = self._ends.up(adapter["bottom"], tokens, place)
+            features = encode(np.asarray(h, np.float32), self._wire)
+            if micro == 0:
+                error = _error(np.asarray(h, np.float32), features, self._wire)
+            across = self._across("Forward", step, micro, features)
+            loss, (top, downward) = self._ends.down(adapter["top"], across, targets, weights, place)
+            gradient = encode(np.asarray(downward, np.float32), self._wire)
+            sent.append((features, gradient))
+            bottom = self._ends.back(left, self._back(step, micro, features, gradient))
+            total += float(loss)
+            for part, own in (("bottom", bottom), ("top", top)):
+                sums[part] = steps.add(sums[part], own) if part in sums else own
+        return Passed(total, sums, sent, error)
+
+    def apply(self, step: int, passed: Passed, rate: float, clip: float, norm2: float,
+              keep: list[int]) -> float:  # fmt: skip
+        """Lets the server's adapter take the step; returns the squared norm of its gradient.
+
+        Raises:
+            ServerError: the server refuses it, or is away for too long.
+        """
+        made = messages.message("StepRequest")
+        for attempt in range(_ATTEMPTS):
+            try:
+                reply = self._remote.call(
+                    "Step",
+                    lambda session: made(
+                        session=session, step=step, micros=len(passed.sent), learning_rate=rate,
+                        clip=clip, norm2=norm2, keep=keep,
+                    ),
+                )  # fmt: skip
+                return reply.norm2
+            except ServerError as error:
+                if error.status != "ABORTED" or attempt == _ATTEMPTS - 1:
+                    raise
+            for micro, (features, gradient) in enumerate(passed.sent):
+                self._back(step, micro, features, gradient)
+        raise AssertionError("unreachable")
+
+    def evaluated(self, adapter: dict[str, Params], rows: Int32[np.ndarray, "B W"]) -> float:
+        """Returns the sum of losses of all tokens.
+
+        Raises:
+            ServerError: the server refuses it, or is away for too long.
+        """
+        tokens, targets = rows[:, :-1], rows[:, 1:]
+        features = encode(np.asarray(self._ends.lower(adapter["bottom"], tokens)), self._wire)
+        across = self._across("Eval", 0, 0, features)
+        ones = np.ones(targets.shape, np.float32)
+        return float(self._ends.loss(adapter["top"], across, targets, ones))
+
+    def _across(self, method: str, step: int, micro: int, features: Any) -> np.ndarray:
+        made = messages.message("Call")
+        reply = self._remote.call(
+            method, lambda key: made(session=key, step=step, micro=micro, input=features)
+        )
+        return decode(reply.tensor, tuple(features.shape))
+
+    def _back(self, step: int, micro: int, features: Any, gradient: Any) -> np.ndarray:
+        made = messages.message("Call")
+        given: dict[str, Any] = {"step": step, "micro": micro, "gradient": gradient}
+        reply = self._remote.call("Backward", lambda key: made(session=key, **given))
+        if reply.needs_input:  # the server has started anew, or had no room
+            given["input"] = features
+            reply = self._remote.call("Backward", lambda key: made(session=key, **given))
+        return decode(reply.tensor, tuple(features.shape))
+
+
+def _error(array: np.ndarray, sent: Any, wire: str) -> float:
+    if wire == "f32":
+        return 0.0
+    return float(np.linalg.norm(decode(sent) - array) / max(float(np.linalg.norm(array)), 1e-30))

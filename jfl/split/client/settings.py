@@ -1,0 +1,86 @@
+"""The settings of a client."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from jfl.adapters.lora import Config as Lora
+from jfl.config import Section
+from jfl.runs.job import Stepped
+from jfl.split import steps
+from jfl.split.wire.tensors import Dtype
+
+
+class Server(Section):
+    """The section `server`: who computes the trunk, and how to reach it."""
+
+    address: str = Field(default="localhost:50052", pattern=r"^[^\s/]+:\d{1,5}$")
+    """Where it listens."""
+    ca: str | None = None
+    """The certificate that signed its own, a file; with it all that is sent is encrypted."""
+    cert: str | None = None
+    """This client's certificate, where the server wants one."""
+    key: str | None = None
+    """Its private key."""
+    token_file: str | None = None
+    """A file with the word that the server wants; it is sent encrypted only."""
+    timeout: float = Field(default=300.0, gt=0)
+    """Seconds that one call may take."""
+    patience: float = Field(default=600.0, ge=0)
+    """Seconds for which an absent server is called again, before the run ends."""
+
+
+class Data(Section):
+    """The section `data`: the texts, which never leave this machine."""
+
+    name: str = "synthetic"
+    """`synthetic`, or a .txt, .jsonl or .parquet file, or a folder of them."""
+    samples: int = Field(default=20, ge=1, le=1 << 24)
+    """Pieces of text in an epoch, each of max_length tokens; fewer where there is less text."""
+    validation: int = Field(default=4, ge=0, le=1 << 20)
+    """Further pieces that are not trained on."""
+    max_length: int = Field(default=128, ge=1, le=1 << 20)
+    """Tokens of a piece."""
+    tokenizer: str | None = None
+    """`bytes`, or the file or folder of one; none = that of the model."""
+
+
+class Config(Stepped):
+    """A client's settings."""
+
+    name: str = "split"
+    kind: Literal["split"] = "split"
+    model: str = "tiny"
+    """`tiny`, a folder of a GPT-2, or one with its bottom and top in files."""
+    cut: tuple[int, int] = (2, 10)
+    """The first layer of the trunk, and one more than its last."""
+    server: Server = Server()
+    data: Data = Data()
+    epochs: int = Field(default=1, ge=1, le=1 << 20)
+    """Passes over the pieces of text."""
+    batch_size: int = Field(default=2, ge=1)
+    """Pieces that go through the network at a time."""
+    accumulate: int = Field(default=1, ge=1, le=1 << 12)
+    """Batches of a step."""
+    lora: Lora = Lora(alpha=16.0, dropout=0.1, targets=("c_attn", "c_fc", "c_proj"))
+    adapter: str | None = None
+    """A folder of PEFT to go on from: of the whole network, or with bottom_lora and top_lora."""
+    trunk: Literal["frozen", "own", "shared"] = "frozen"
+    """What trains in the trunk: nothing, a LoRA of this client's own, or one for all clients."""
+    optimizer: steps.Config = steps.Config()
+    learning_rate: float = Field(default=1e-4, gt=0, le=1)
+    """Of AdamW, at its highest."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How it goes down to zero."""
+    warmup: int = Field(default=0, ge=0)
+    """Steps in which it goes up."""
+    clip: float | None = Field(default=None, gt=0)
+    """Largest norm of the gradient of all parts together; none = no clipping."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after so many evaluations in a row without a lower validation loss; none = never."""
+    wire: Dtype = "f32"
+    """In what type features and gradients travel."""
+    dtype: Literal["float32", "bf16"] = "float32"
+    """In what both ends are computed."""
+    save_dir: str | None = None
+    """Where bottom_lora, top_lora and trunk_lora are left too, beside the run folder."""

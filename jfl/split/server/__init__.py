@@ -1,0 +1,1 @@
+"""The server: it holds the trunk, and never sees tokens or labels."""
