@@ -20,9 +20,9 @@ from jfl import plugins, tree
 from jfl.adapters import rules
 from jfl.datasets import base as datasets
 from jfl.datasets.base import Dataset
-from jfl.errors import DataError, UsageError
+from jfl.errors import UsageError
 from jfl.federated import adapter as adapters
-from jfl.federated import operations
+from jfl.federated import checks, operations
 from jfl.federated.algorithms.base import Algorithm, RoundData, State
 from jfl.federated.clients import data as client_data
 from jfl.federated.clients import plan as plans
@@ -42,7 +42,6 @@ from jfl.types import Params, PRNGKey
 
 MEMORY_SHARE = 0.8  # of a device, where no budget is set
 _USUAL = 20.0  # floats beyond are not normalised
-_NAMED = 10  # clients that are named one by one
 _UNPLANNED = ("", "map", 1, "native", 1, "host", "gather")  # for a client that runs alone
 
 
@@ -183,14 +182,14 @@ def prepare(
             dataset.y, experiment.clients, experiment.partition, experiment.seed, given
         )
     else:
-        _check(partition, len(dataset.y), experiment.clients)
+        checks.stored(partition, len(dataset.y), experiment.clients)
     notes += partition.notes
     algorithm = algorithm_of(experiment)
-    _check_steps(experiment, algorithm)
+    checks.steps(experiment, algorithm)
     if experiment.adapter is not None:
         personal = bool(algorithm.personal)
         adapters.require_fits(experiment.adapter, experiment.clients, personal=personal)
-    notes += _unvalidated(experiment, partition, algorithm)
+    notes += checks.unvalidated(experiment, partition, algorithm)
     plan = plan or _choose_plan(experiment, dataset, partition, algorithm)
     mesh = meshes.make(plan.devices)
     plan = replace(plan, mesh=mesh)
@@ -235,51 +234,6 @@ def _ranks(experiment: Experiment, rows: Rows) -> dict[str, Rows]:
     if experiment.adapter is None or not experiment.adapter.client_ranks:
         return {}
     return {"train": replace(rows, rank=np.array(experiment.adapter.client_ranks, np.int32))}
-
-
-def _check(partition: Partition, num_samples: int, num_clients: int) -> None:
-    """Refuses a stored partition of other data or clients."""
-    wrong = partition.problem(num_samples)
-    if len(partition.train) != num_clients:
-        wrong = f"has {len(partition.train)} clients, not {num_clients}"
-    if wrong:
-        raise DataError(f"the partition of the run {wrong}; put back its partition.json and data")
-
-
-def _check_steps(experiment: Experiment, algorithm: Algorithm) -> None:
-    """Refuses optimizers an algorithm cannot reckon with."""
-    train = experiment.train
-    if algorithm.plain_steps and (train.optimizer != "sgd" or train.momentum):
-        raise UsageError(
-            f"algorithm.name={experiment.algorithm.name} reckons gradients back from plain steps: "
-            "set train.optimizer=sgd and train.momentum=0"
-        )
-
-
-def _unvalidated(experiment: Experiment, partition: Partition, algorithm: Algorithm) -> list[str]:
-    """Returns what it means that clients have no validation samples, nothing where all have."""
-    without = [client for client, rows in enumerate(partition.valid) if not len(rows)]
-    everyone, name = len(without) == len(partition.valid), experiment.algorithm.name
-    if everyone and experiment.train.early_stop:
-        raise UsageError(
-            f"train.early_stop={experiment.train.early_stop} looks at validation samples, and no "
-            "client has any; set partition.valid_fraction above 0"
-        )
-    alone = f"{name} chooses by them who helps whom, so"
-    if not everyone:
-        few = ", ".join(map(str, without[:_NAMED])) + (", ..." if len(without) > _NAMED else "")
-        said = (
-            f"{len(without)} of {len(partition.valid)} clients have no validation samples (client "
-            f"{few}): {alone} nobody helps these, and they train alone as under local"
-        )
-        return [said] if without and algorithm.validates else []
-    said = (
-        f"{alone} NOBODY IS HELPED: every client trains alone, as under local; set "
-        "partition.valid_fraction above 0"
-        if algorithm.validates
-        else "no round is the best (--round best), and `jfl eval` fits no temperature"
-    )
-    return [f"no client has validation samples: {said}"]
 
 
 def algorithm_of(experiment: Experiment) -> Algorithm:

@@ -74,7 +74,7 @@ def load(config: base.Config) -> base.Texts:
         documents=tuple(found.values()),
         owners="exam",
         licence="MIT, and of each exam as the package's LICENSE.md says",
-        source="https://pypi.org/project/evals",
+        source="OpenAI evals, the package evals of PyPI",
     )
 
 
