@@ -77,11 +77,17 @@ class Config(job.Config):
     steps: int | None = Field(default=None, ge=1, lt=2**31)
     """Steps of training; none = by train.target_flops or train.tokens_per_parameter."""
     data: source.Config
+    """The texts."""
     tokenizer: Tokenizer = Tokenizer()
+    """What makes tokens of them."""
     train: Train = Train()
+    """How large a step is, and how it is computed."""
     optimizer: language.Config = language.Config()
+    """Rates, and how they go with the steps."""
     evaluate: Evaluate = Evaluate()
+    """When it is measured, and by how much text."""
     checkpoint: Checkpoint = Checkpoint()
+    """When it is saved, and what is kept."""
 
     @model_validator(mode="after")
     def _divides(self) -> "Config":

@@ -19,7 +19,7 @@ from jfl.models.language.base import Computation, LanguageModel
 from jfl.models.language.block import Block
 from jfl.models.language.decoder import Family, assemble
 from jfl.models.language.feed_forward import SquaredRelu
-from jfl.models.language.layers import Unscaled, uniform
+from jfl.models.language.layers import Unscaled, beside, uniform
 from jfl.models.language.maker import Maker, Wrap, unwrapped
 
 _PER_LAYER, _HEAD = 64, 128
@@ -149,7 +149,6 @@ class Attention(nnx.Module):
         self, x: Float[Array, "B T d"], by: rotary.Angles, rngs: nnx.Rngs | None
     ) -> tuple[Float[Array, "B T N h"], Float[Array, "B T K h"], Float[Array, "B T K h"]]:
         """Returns queries, keys and values."""
-        q, k, v = (
-            part(x, rngs).reshape(*x.shape[:2], -1, self.size) for part in (self.q, self.k, self.v)
-        )
+        three = beside((self.q, self.k, self.v), x, rngs)
+        q, k, v = (part.reshape(*x.shape[:2], -1, self.size) for part in three)
         return self.norm(rotary.rotate(q, by)), self.norm(rotary.rotate(k, by)), v
