@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,9 @@ from interop import fold, layout
 from interop import torch_names as names
 from interop.layout import Array
 from jfl.errors import CheckpointError, UsageError
-from jfl.models import base as models
+
+if TYPE_CHECKING:
+    from jfl.models import base as models
 
 State = Mapping[str, Any]
 """Torch's names to arrays, or to tensors that are read with `read()`."""
@@ -136,7 +138,7 @@ def _folded(
     return {"kernel": kernel, "bias": bias}, [f"{norm}.{w}" for w in parts]
 
 
-def usual(model: models.Config) -> str | None:
+def usual(model: "models.Config") -> str | None:
     """Returns the scheme a model is written in, None for the first: PFLlib's LSTM has a ReLU."""
     return "pfllib" if getattr(model, "relu", False) else None
 

@@ -1,12 +1,12 @@
 """`jfl split`: training of a network whose middle a server computes."""
 
-import json
 from typing import Any
 
 import click
 
 from jfl.commands import options
 from jfl.commands.options import answer
+from jfl.files.strict_json import dumps
 
 _SETTINGS = {
     "server": "server.address", "dataset": "data.name", "samples": "data.samples",
@@ -20,12 +20,21 @@ _SETTINGS = {
 """Which setting each option changes."""
 
 
-@click.group("split")
+@click.group(
+    "split",
+    epilog="""
+\b
+Examples:
+  jfl split demo
+  jfl split serve --model ./gpt2 --cut 2 10 --port 50052
+  jfl split train --model ./gpt2 --dataset texts.txt --server localhost:50052
+""",
+)
 def split() -> None:
     """Split learning: both ends of a GPT-2 train here, its middle is a server's.
 
     Texts and labels never leave the client, but features do, and a curious server can read much
-    of the text from them: docs/split.md.
+    of the text from them: splitting alone is not privacy.
     """
 
 
@@ -154,9 +163,7 @@ def changes(flags: dict[str, Any]) -> list[str]:
     given = {key: flags.get(key) for key in _SETTINGS}
     if given["targets"]:
         given["targets"] = options.words(given["targets"])
-    return [
-        f"{_SETTINGS[key]}={json.dumps(value)}" for key, value in given.items() if value is not None
-    ]
+    return [f"{_SETTINGS[key]}={dumps(value)}" for key, value in given.items() if value is not None]
 
 
 def run(kind: str, words: tuple[str, ...], flags: dict[str, Any]) -> int:

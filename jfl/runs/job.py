@@ -62,7 +62,9 @@ class Stepped(Config):
     """The settings of jobs that go in steps."""
 
     evaluate: Evaluate = Evaluate()
+    """When the model is measured."""
     checkpoint: Checkpoint = Checkpoint()
+    """When it is saved, and what is kept."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from jfl.adapters.lora import Config as Lora
 from jfl.config import Section
-from jfl.runs.job import Stepped
+from jfl.runs.job import NAME, Stepped
 from jfl.split import steps
 from jfl.split.wire.tensors import Dtype
 
@@ -48,14 +48,17 @@ class Data(Section):
 class Config(Stepped):
     """A client's settings."""
 
-    name: str = "split"
+    name: str = Field(default="split", pattern=NAME)
+    """The run's folder lies in one of this name."""
     kind: Literal["split"] = "split"
     model: str = "tiny"
     """`tiny`, a folder of a GPT-2, or one with its bottom and top in files."""
     cut: tuple[int, int] = (2, 10)
     """The first layer of the trunk, and one more than its last."""
     server: Server = Server()
+    """Who computes the trunk."""
     data: Data = Data()
+    """The texts."""
     epochs: int = Field(default=1, ge=1, le=1 << 20)
     """Passes over the pieces of text."""
     batch_size: int = Field(default=2, ge=1)
@@ -63,11 +66,13 @@ class Config(Stepped):
     accumulate: int = Field(default=1, ge=1, le=1 << 12)
     """Batches of a step."""
     lora: Lora = Lora(alpha=16.0, dropout=0.1, targets=("c_attn", "c_fc", "c_proj"))
+    """What trains in this client's parts."""
     adapter: str | None = None
     """A folder of PEFT to go on from: of the whole network, or with bottom_lora and top_lora."""
     trunk: Literal["frozen", "own", "shared"] = "frozen"
     """What trains in the trunk: nothing, a LoRA of this client's own, or one for all clients."""
     optimizer: steps.Config = steps.Config()
+    """AdamW's numbers."""
     learning_rate: float = Field(default=1e-4, gt=0, le=1)
     """Of AdamW, at its highest."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from jfl.adapters.lora import Config as Lora
 from jfl.config import Section, Switch
+from jfl.runs.job import NAME
 from jfl.runs.job import Config as JobConfig
 from jfl.split import steps
 
@@ -75,7 +76,8 @@ class Limits(Section):
 class Config(JobConfig):
     """A server's settings."""
 
-    name: str = "split-server"
+    name: str = Field(default="split-server", pattern=NAME)
+    """The run's folder lies in one of this name."""
     kind: Literal["split.server"] = "split.server"
     model: str = "tiny"
     """`tiny`, a folder of a GPT-2, or its trunk in a file."""
@@ -94,4 +96,6 @@ class Config(JobConfig):
     state: str = "outputs/split-server/state"
     """Folder of the clients' adapters; a server that starts again goes on with them."""
     listen: Listen = Listen()
+    """Where, and to whom."""
     limits: Limits = Limits()
+    """What clients may take."""
