@@ -99,6 +99,8 @@ def test_commands_work_or_name_the_extra(tmp_path: Path) -> None:
         "bench": ["step", "--only", "mlp"],
         "list": ["algorithms"],
         "lm": ["--help"],
+        "sample": ["--help"],
+        "split": ["--help"],
     }
     assert works.keys() == COMMANDS.keys()
     refused = {
@@ -106,6 +108,7 @@ def test_commands_work_or_name_the_extra(tmp_path: Path) -> None:
         "data": ["train", SMALL, "data=hf", "data.dir=table"],
         "h5": ["table", "Digits_FedAvg_test_0.h5"],
         "lm": ["convert", "a.gguf", "folder"],
+        "split": ["split", "serve"],
     }
     calls = [[command, *words] for command, words in works.items()]
     done = run([*calls, *refused.values()], tmp_path)
