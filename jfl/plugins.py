@@ -69,6 +69,7 @@ _NOT_PLUGINS = {
     "layers",
     "llama_hf",
     "maker",
+    "next_token",
     "places",
     "recurrence",
     "rotary",

@@ -5,18 +5,14 @@ is a small tree of its own. Both are nested dicts in the places of the network's
 """
 
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from jfl import tree
 from jfl.adapters import lora
 from jfl.adapters.lora import LORA, Config, Wrapping, fits
-from jfl.models import base as models
 from jfl.models.base import Model
 from jfl.models.language import base as languages
 from jfl.models.language.base import Computation, LanguageModel
@@ -70,20 +66,18 @@ def build(
     return Adapted(config, model, tuple(dict.fromkeys(wrap.paths)))
 
 
-def build_classifier(config: Config, name: str, model: Model) -> Model:
-    """Puts an adapter on a network that classifies pictures, features or texts.
+def beside(config: Config, name: str, model: Model) -> Model:
+    """Puts an adapter on a network of a federation.
 
     Returns:
         A model whose `params` are the adapter and whose `frozen` are the weights that stay; its
         `init(key)` draws both.
 
     Raises:
-        UsageError: as `build`, or dropout is asked for.
+        UsageError: as `build`.
     """
     wrap = Wrapping(config)
-    whole = models.functional(
-        lambda rngs: _wrapped(model.network(rngs), "", wrap), model.input_shape, model.num_classes
-    )
+    whole = model.wrapped(wrap)
     shapes, _ = jax.eval_shape(lambda: whole.init(jax.random.key(0)))
     wrap.require_fit(name, [path for path, _ in layers(shapes)])
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -94,30 +88,11 @@ def build_classifier(config: Config, name: str, model: Model) -> Model:
         adapter = drawn(config, shapes, jax.random.fold_in(key, zlib.crc32(b"lora")), base)
         return adapter, {"base": base, "frozen": frozen}
 
-    def put(function: Callable[..., Any]) -> Callable[..., Any]:
-        def called(params: Params, frozen: Params, x: Any, **rest: Any) -> Any:
-            return function(tree.merge(frozen["base"], params), frozen["frozen"], x, **rest)
+    def both(params: Params, frozen: Params) -> tuple[Params, Params]:
+        return tree.merge(frozen["base"], params), frozen["frozen"]
 
-        return called
-
-    return Model(
-        init,
-        put(whole.apply),
-        put(whole.features),
-        put(whole.head),
-        model.input_shape,
-        model.num_classes,
-        whole.network,
-        tuple(path for path in whole.order if path in trained),
-    )
-
-
-def _wrapped(module: nnx.Module, prefix: str, wrap: Wrapping) -> nnx.Module:
-    for name, child in list(vars(module).items()):
-        if isinstance(child, nnx.Module):
-            path = f"{prefix}{name}"
-            setattr(module, name, _wrapped(wrap(path, child), f"{path}.", wrap))
-    return module
+    order = tuple(path for path in whole.order if path in trained)
+    return replace(whole.through(both), init=init, order=order)
 
 
 def drawn(config: Config, shapes: Params, key: PRNGKey, base: Params) -> Params:

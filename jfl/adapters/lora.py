@@ -44,7 +44,8 @@ class Config(Section):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of what enters the first matrix that is zeroed in training."""
     targets: tuple[str, ...] = ("*",)
-    """Which layers: whole paths or their ends, such as attention.qkv; * stands for anything."""
+    """Which layers: whole paths or their ends, such as attention.qkv; * stands for anything. In a
+    federation of networks of language: layers.* where it is not set."""
     ranks: dict[str, Rank] = Field(default={})
     """By such a pattern, another rank; the first that fits counts."""
     alphas: dict[str, Alpha] = Field(default={})

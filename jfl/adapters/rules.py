@@ -8,7 +8,6 @@ Departs from it: of stack, what was aggregated is kept beside the base in full s
 it, as the base is shared by all; the first factor goes on from the clients' mean, not anew.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, get_args
@@ -80,7 +79,7 @@ def _frozen_a(model: Model) -> Model:
         return tree.merge(frozen["a"], params), frozen
 
     order = tuple(path for path in model.order if not path.endswith(_A))
-    return replace(_around(model, whole), init=init, order=order)
+    return replace(model.through(whole), init=init, order=order)
 
 
 def _stacking(config: lora.Config, model: Model) -> Model:
@@ -117,20 +116,7 @@ def _stacking(config: lora.Config, model: Model) -> Model:
 
     shapes = jax.eval_shape(lambda: init(jax.random.key(0))[0])
     order = (*model.order, *(f"{MERGED}.{path}" for path in tree.paths(shapes[MERGED])))
-    return replace(_around(model, whole), init=init, mix=mix, fixed=(MERGED,), order=order)
-
-
-def _around(model: Model, whole: Callable[[Params, Params], tuple[Params, Params]]) -> Model:
-    """Returns a model whose functions see what `whole(params, frozen)` makes of both."""
-
-    def put(function: Callable[..., Any]) -> Callable[..., Any]:
-        def called(params: Params, frozen: Params, x: Any, **rest: Any) -> Any:
-            return function(*whole(params, frozen), x, **rest)
-
-        return called
-
-    functions = {name: put(getattr(model, name)) for name in ("apply", "features", "head")}
-    return replace(model, **functions)
+    return replace(model.through(whole), init=init, mix=mix, fixed=(MERGED,), order=order)
 
 
 def truncated(params: Params, rank: Any) -> Params:

@@ -70,7 +70,7 @@ def _federated(kind: Any, run: str, which: str, screen: Any, flags: dict[str, An
     title = f"{result['title']}, round {result['round']}"
     screen.say(tables.client_table(result["per_client"]))
     screen.say(tables.methods_table(title, result))
-    if result["temperature"] is None:
+    if result.get("temperature", ...) is None:
         screen.say("note: no temperature was fitted, as no client has validation samples")
     if result["files"]:
         screen.say(f"in {run}: {', '.join(result['files'])}")

@@ -86,7 +86,8 @@ class OwnData(Config):
 class Dataset:
     """Samples, labels and their provenance.
 
-    Samples are uint8 images [n, H, W, C], float32 features [n, ...] or int32 token ids [n, L].
+    Samples are uint8 images [n, H, W, C], float32 features [n, ...], or int32 numbers of words
+    [n, L] or, where there is a `vocabulary`, of tokens [n, L + 1], each to tell from those before.
     """
 
     name: str
@@ -100,6 +101,10 @@ class Dataset:
     """Who each sample comes from, 0 to N-1, where the data say: author, sender, given client."""
     held_out: Bool[np.ndarray, " n"] | None = None
     """Which samples their owner tests on, where the data say."""
+    vocabulary: int | None = None
+    """Tokens of the tokenizer, of windows of text; None = samples are to be classified."""
+    text_bytes: Int32[np.ndarray, " n"] | None = None
+    """Bytes of text that the last L tokens of each window stand for."""
 
     @property
     def title(self) -> str:
@@ -121,8 +126,8 @@ class Dataset:
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """What there is one of per sample: x, y and, where the data say, owner and held_out."""
-        names = ("x", "y", "owner", "held_out")
+        """What there is one of per sample: x, y and, where the data say, owner and the rest."""
+        names = ("x", "y", "owner", "held_out", "text_bytes")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def take(self, rows: Int32[np.ndarray, " m"] | np.ndarray) -> "Dataset":

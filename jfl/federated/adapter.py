@@ -11,11 +11,11 @@ from pydantic import Field
 
 from jfl import tree
 from jfl.adapters import lora, rules
-from jfl.adapters.base import build_classifier
+from jfl.adapters.base import beside
 from jfl.adapters.lora import LORA, Rank
 from jfl.adapters.rules import Rule
 from jfl.errors import CheckpointError, UsageError
-from jfl.models import base as models
+from jfl.federated import networks
 from jfl.models import files
 from jfl.models.base import Model
 from jfl.runs.folder import RunFolder
@@ -76,17 +76,28 @@ def require_fits(config: Config, clients: int, *, personal: bool) -> None:
         )
 
 
+def fitted(config: Config | None, model: Model) -> Config | None:
+    """Returns the settings of an adapter as its network needs them.
+
+    Beside a network of language it stands in the layers, where `targets` does not say otherwise:
+    where an embedding is the head too, a product beside one is none beside the other.
+    """
+    if config is None or model.losses is None or "targets" in config.model_fields_set:
+        return config
+    return config.model_copy(update={"targets": ("layers.*",)})
+
+
 def build(config: Config, name: str, model: Model) -> Model:
     """Returns a network with an adapter, which mixes by the rule.
 
     Raises:
         UsageError: a pattern fits no layer, or a rank is above one of a layer's sides.
     """
-    adapted = build_classifier(config.lora, name, model)
+    adapted = beside(config.lora, name, model)
     return rules.applied(config.aggregate, config.lora, adapted)
 
 
-def base(config: Config, network: models.Config, plain: Model) -> Params | None:
+def base(config: Config, network: networks.Config, plain: Model) -> Params | None:
     """Reads the weights that stay; None = those that are drawn.
 
     Raises:
@@ -138,7 +149,7 @@ def _of_run(path: Path) -> Params:
     return run.checkpoints.read_clients(number, "shared.params", None)
 
 
-def _of_file(path: Path, network: models.Config, plain: Model) -> Params:
+def _of_file(path: Path, network: networks.Config, plain: Model) -> Params:
     return files.open_model(path, network.name, plain.input_shape).params
 
 

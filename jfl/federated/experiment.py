@@ -1,7 +1,7 @@
 """The config of a federated run: one section per room of the house."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,17 +12,22 @@ from jfl.config import Section
 from jfl.datasets import base as datasets
 from jfl.errors import UsageError
 from jfl.federated import adapter as adapters
+from jfl.federated import networks
 from jfl.federated.algorithms import base as algorithms
 from jfl.federated.clients import plan as plans
 from jfl.federated.partition import base as partitions
-from jfl.models import base as models
 from jfl.optimize import optimizer
 from jfl.runs import job as jobs
 from jfl.runs import settings
 
 
-def _owned(section: str) -> BeforeValidator:
-    """Lets the plugin that `section.name` names check its own settings."""
+def _owned(section: str, kind: Callable[[Any], str] | None = None) -> BeforeValidator:
+    """Lets the plugin that `section.name` names check its own settings.
+
+    Args:
+        section: of the config.
+        kind: of plugins it is one, where not all of a section are; None = that of its name.
+    """
 
     def build(given: Any) -> Any:
         if isinstance(given, str):
@@ -32,7 +37,7 @@ def _owned(section: str) -> BeforeValidator:
         if not isinstance(given.get("name"), str):
             known = ", ".join(plugins.names(section))
             raise UsageError(f"config: {section}.name is missing; there are: {known}")
-        owner = plugins.load(section, given["name"]).Config
+        owner = plugins.load(kind(given) if kind else section, given["name"]).Config
         return config.check(owner, given, prefix=f"{section}.")
 
     return BeforeValidator(build)
@@ -89,8 +94,8 @@ class Experiment(jobs.Config):
     """The samples; `jfl list data`."""
     partition: Annotated[SerializeAsAny[partitions.Config], _owned("partition")]
     """Who owns which; `jfl list partitions`."""
-    model: Annotated[SerializeAsAny[models.Config], _owned("model")]
-    """The network; `jfl list models`."""
+    model: Annotated[SerializeAsAny[networks.Config], _owned("model", networks.section)]
+    """The network; `jfl list models`, or `jfl list language` for windows of texts."""
     adapter: Annotated[adapters.Config | None, BeforeValidator(_adapter)] = None
     """What trains beside the network's frozen weights, such as lora; none = all weights train."""
     train: optimizer.Config = optimizer.Config()

@@ -22,7 +22,7 @@ from jfl.datasets import base as datasets
 from jfl.datasets.base import Dataset
 from jfl.errors import UsageError
 from jfl.federated import adapter as adapters
-from jfl.federated import checks, operations
+from jfl.federated import checks, networks, operations
 from jfl.federated.algorithms.base import Algorithm, RoundData, State
 from jfl.federated.clients import data as client_data
 from jfl.federated.clients import plan as plans
@@ -30,12 +30,12 @@ from jfl.federated.clients import store as stores
 from jfl.federated.clients.base import Client
 from jfl.federated.clients.data import Rows, Samples
 from jfl.federated.clients.plan import Plan
-from jfl.federated.evaluate import Evaluator, Result
+from jfl.federated.evaluation import classified, next_tokens
+from jfl.federated.evaluation.evaluator import Evaluator, Result
 from jfl.federated.experiment import Experiment
 from jfl.federated.partition import base as partitions
 from jfl.federated.partition.base import Partition
-from jfl.models import base as models
-from jfl.models.base import Model
+from jfl.models.base import Lowering, Model
 from jfl.runs import backend as backends
 from jfl.sources import pictures
 from jfl.types import Params, PRNGKey
@@ -123,7 +123,8 @@ class Federation:
 
     @cached_property
     def _evaluator(self) -> Evaluator:
-        return Evaluator(self.client, self.samples)
+        kind = classified if self.model.losses is None else next_tokens
+        return Evaluator(self.client, self.samples, kind.measured)
 
     @property
     def block(self) -> int:
@@ -144,22 +145,28 @@ class Federation:
             Results by entry of `own`; the first is the algorithm's result. `global` is that of
             the one model all share.
         """
-        rows = self.rows[part]
+        rows, sums = self.rows[part], {}
         counts = np.asarray(rows.count)
-        algorithm, common = self.algorithm, {}
-        if algorithm.common or not algorithm.personal:
-            order = plans.order(self.plan, counts)
-            common = {"global": self._evaluator.shared(shared["params"], rows, order)}
+        algorithm = self.algorithm
 
         def models_of(name: str) -> Iterator[tuple[Int[np.ndarray, " K"], Params]]:
             for ids in stores.blocks(self.experiment.clients, self.block):
                 laid_out = ids[plans.order(self.plan, counts[ids])]
                 yield laid_out, own(laid_out, name)
 
-        own_models = {
-            name: self._evaluator.own(models_of(name), rows) for name in algorithm.personal
-        }
-        return own_models | common
+        for name in algorithm.personal:
+            sums[name] = self._evaluator.own(models_of(name), rows)
+        if algorithm.common or not algorithm.personal:
+            order = plans.order(self.plan, counts)
+            sums["global"] = self._evaluator.shared(shared["params"], rows, order)
+        return {name: self._result(part, said) for name, said in sums.items()}
+
+    def _result(self, part: str, sums: dict[str, np.ndarray]) -> Result:
+        if self.dataset.text_bytes is None:
+            return classified.Result(sums)
+        owned = getattr(self.partition, part)
+        nbytes = np.array([self.dataset.text_bytes[rows].sum() for rows in owned], np.int64)
+        return next_tokens.Result(sums, self.dataset.x.shape[1] - 1, nbytes)
 
 
 def prepare(
@@ -172,10 +179,12 @@ def prepare(
         DataError: the data are missing or bad.
     """
     notes: list[str] = []
-    dataset = _fitted(datasets.load(experiment.data, experiment.seed), experiment, notes)
-    if models.takes_words(experiment.model):
-        model = experiment.model.for_words(int(dataset.x.max()))
-        experiment = experiment.model_copy(update={"model": model})
+    dataset = datasets.load(experiment.data, experiment.seed)
+    network = networks.fitted(experiment.model, dataset)
+    experiment = experiment.model_copy(update={"model": network})
+    dataset = _fitted(dataset, experiment, notes)
+    adapter = adapters.fitted(experiment.adapter, _plain(experiment, dataset, "native"))
+    experiment = experiment.model_copy(update={"adapter": adapter})
     if partition is None:
         given = partitions.Given(dataset.owner, dataset.held_out)
         partition = partitions.partition(
@@ -211,10 +220,13 @@ def prepare(
 
 
 def merged(federation: Federation) -> tuple[Federation, Callable[[Params], Params]]:
-    """Returns a federation whose models are whole networks, and what makes these of adapters."""
+    """Returns a federation whose models are whole networks, and what makes these of adapters.
+
+    Networks of language keep theirs, as nothing is built upon them and some cannot be put together.
+    """
     experiment, client = federation.experiment, federation.client
     config, frozen = experiment.adapter, client.frozen
-    if config is None:
+    if config is None or federation.model.losses is not None:
         return federation, lambda params: params
     plain = _plain(experiment, federation.dataset, federation.plan.lowering)
     client = replace(client, frozen=frozen["frozen"], model=plain)
@@ -250,13 +262,6 @@ def _fitted(dataset: Dataset, experiment: Experiment, notes: list[str]) -> Datas
             f"{len(absent)} of the {dataset.num_classes} classes have no samples, the first of "
             f"them {absent[0]}"
         )
-    words, name = dataset.x.dtype == np.int32, experiment.model.name
-    if words != models.takes_words(experiment.model):
-        kinds = ("images or features", "texts as word numbers")
-        raise UsageError(
-            f"data.name={experiment.data.name} holds {kinds[words]}, and model.name={name} takes "
-            f"{kinds[not words]}; set model.name={'lstm' if words else 'mlp'}"
-        )
     if experiment.data.augment and dataset.x.ndim != 4:
         raise UsageError(f"data.augment is set, but {dataset.name} does not hold images")
     if dataset.x.dtype != np.uint8:
@@ -284,15 +289,15 @@ def _fitted(dataset: Dataset, experiment: Experiment, notes: list[str]) -> Datas
     return replace(dataset, x=pictures.resize(dataset.x, wanted))
 
 
-def _model(experiment: Experiment, dataset: Dataset, lowering: models.Lowering) -> Model:
+def _model(experiment: Experiment, dataset: Dataset, lowering: Lowering) -> Model:
     plain = _plain(experiment, dataset, lowering)
     if experiment.adapter is None:
         return plain
     return adapters.build(experiment.adapter, experiment.model.name, plain)
 
 
-def _plain(experiment: Experiment, dataset: Dataset, lowering: models.Lowering) -> Model:
-    return models.build(experiment.model, dataset.input_shape, dataset.num_classes, lowering)
+def _plain(experiment: Experiment, dataset: Dataset, lowering: Lowering) -> Model:
+    return networks.build(experiment.model, dataset.input_shape, dataset.num_classes, lowering)
 
 
 def _choose_plan(

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
+from jfl import plugins
 from jfl.files.documents import Document
 from jfl.runs import small_files
 
@@ -92,6 +93,18 @@ def assemble(given: dict[str, Any], changes: dict[str, Any]) -> Any:
     return experiment.assemble(given, changes)
 
 
+def variant(config: Mapping[str, Any]) -> Any:
+    """Returns what is otherwise where the networks of a config are of language; None: nothing."""
+    model = config.get("model")
+    name = model.get("name") if isinstance(model, Mapping) else model
+    known = plugins.names("language")
+    if not isinstance(name, str) or name not in known or name in plugins.names("model"):
+        return None
+    from jfl.federated import language_job
+
+    return language_job
+
+
 def following() -> Any:
     """Returns what may follow a finished run."""
     from jfl.federated import following
@@ -132,11 +145,11 @@ def counted(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"rejected": sum(len(ids) for ids in found if isinstance(ids, list))}
 
 
-def view() -> Any:
+def view(kind: Any) -> Any:
     """Returns how people see its runs."""
     from jfl.federated.pages.view import FederatedView
 
-    return FederatedView()
+    return FederatedView(kind)
 
 
 def evaluate(path: Path, which: str, **asked: Any) -> dict[str, Any]:

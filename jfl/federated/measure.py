@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -62,6 +63,8 @@ def run(
     """
     started = time.perf_counter()
     base = saved.load(path, which, device=device, data=data)
+    if base.federation.model.losses is not None:
+        return _of_language(base, started, heads, ood)
     clock = CompileClock()
     words = [ood] if isinstance(ood, str) else list(ood or ())
     strange = [out_of_distribution.find(base.federation, word, MOST_SHOWN) for word in words]
@@ -78,18 +81,45 @@ def run(
     sets = {item.name: {"name": item.name, "samples": item.rows.count} for item in strange}
     if sets:
         result |= {"ood": sets[strange[-1].name], "ood_sets": sets}
-    result |= {
+    result |= _costs(base, started, clock) | {"per_client": found[BASE].result.per_client()}
+    bins = {name: said.bins() for name, said in found.items()}
+    result, files = evaluations.keep(base.folder.path, plain(result), bins)
+    return result | {"files": files}
+
+
+def _costs(base: Saved, started: float, clock: CompileClock) -> dict[str, Any]:
+    return {
         "seconds": time.perf_counter() - started,
         "seconds_per_round": summarise(base.folder.path, base.folder.kind)["seconds_per_round"],
         **clock.record(),
         "params_sha256": params_sha256(base),
         "peak_rss_mb": peak_rss_mb(),
         "data": folders.data_record(base.federation),
-        "per_client": found[BASE].result.per_client(),
     }
-    bins = {name: said.bins() for name, said in found.items()}
-    result, files = evaluations.keep(base.folder.path, plain(result), bins)
+
+
+def _of_language(base: Saved, started: float, heads: Sequence[str], ood: Any) -> dict[str, Any]:
+    """Returns the metrics of a network that tells what follows; there is nothing to calibrate."""
+    if heads or ood:
+        raise UsageError(
+            f"{base.folder.path} is of a network of language, which has neither heads nor samples "
+            "out of distribution; leave --heads and --ood out"
+        )
+    clock, federation = CompileClock(), base.federation
+    shared = {} if federation.algorithm.personal else {"params": base.shared()}
+    own = (lambda ids, _: base.own(ids)) if federation.algorithm.personal else _nothing
+    only = replace(federation.algorithm, personal=federation.algorithm.personal[:1], common=False)
+    (found,) = replace(federation, algorithm=only).evaluate("test", shared, own).values()
+    result = saved.describe(base)
+    result |= {f"test_{name}": value for name, value in found.summary().items()}
+    result |= _costs(base, started, clock) | {"per_client": found.per_client()}
+    result, files = evaluations.keep(base.folder.path, plain(result), {})
     return result | {"files": files}
+
+
+def _nothing(ids: Any, name: str) -> Params:
+    del ids, name
+    return {}
 
 
 class Evaluation:

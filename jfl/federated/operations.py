@@ -6,21 +6,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jfl.models import base as models
+from jfl.federated import networks
 from jfl.types import Params
 
 
 def counted(
-    config: models.Config, shape: tuple[int, ...], num_classes: int, size: int
+    config: networks.Config, shape: tuple[int, ...], num_classes: int, size: int
 ) -> tuple[float, float]:
     """Returns the operations of one local step and of the model alone, for a batch.
 
     Counted for plain convolutions, whatever they are computed by, and without compiling; nan where
     XLA does not count.
     """
-    model = models.build(config, shape, num_classes, "native")
+    model = networks.build(config, shape, num_classes, "native")
     params, frozen = jax.eval_shape(model.init, jax.random.key(0))
-    dtype = jnp.int32 if models.takes_words(config) else jnp.float32
+    dtype = jnp.float32 if networks.takes_images(config) else jnp.int32
     x = jax.ShapeDtypeStruct((size, *shape), dtype)
 
     def loss(params: Params, frozen: Params, x: jax.Array) -> jax.Array:

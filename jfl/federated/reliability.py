@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jfl.federated import evaluate
+from jfl.federated.evaluation import classified
 from jfl.federated.heads.members import Outputs
 from jfl.metrics import calibration, detection, uncertainty
 from jfl.report.words import of_samples
@@ -68,9 +68,9 @@ class Predictions:
         self.strange.setdefault(name, {}).update(_scores(ids, outputs, counts))
 
     @property
-    def result(self) -> evaluate.Result:
+    def result(self) -> classified.Result:
         """The sums as a result."""
-        return evaluate.Result(self.sums)
+        return classified.Result(self.sums)
 
     def summary(self) -> dict[str, float]:
         """Returns all metrics: means over samples, unless the name says otherwise."""
@@ -125,7 +125,7 @@ def _sums(outputs: Outputs, labels: Int[Array, "K L"], mask: Bool[Array, "K L"])
     def one(outputs: Outputs, labels: Int[Array, " L"], mask: Bool[Array, " L"]) -> Metrics:
         said = outputs.log_probabilities
         unsure = uncertainty.sums(said, outputs.member_entropy, mask)
-        return evaluate.sums(said, labels, mask) | unsure
+        return classified.sums(said, labels, mask) | unsure
 
     return jax.vmap(one)(outputs, labels, mask)
 

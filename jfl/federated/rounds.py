@@ -113,13 +113,11 @@ class Rounds:
             first, *others = results
             summary = results[first].summary()
             record |= {f"{part}_{name}": value for name, value in summary.items()}
-            record[f"{part}_accuracy_per_client"] = results[first].accuracy_per_client
-            if part == "test":
-                record["test_nll_per_client"] = results[first].nll_per_client
-                record["test_ece_per_client"] = results[first].ece_per_client
+            main, per_client = results[first].main, results[first].of_clients
+            for name in per_client if part == "test" else [main]:
+                record[f"{part}_{name}_per_client"] = per_client[name]
             for other in others:
-                accuracy = results[other].summary()["accuracy"]
-                record[f"{part}_accuracy_of_{other}"] = accuracy
+                record[f"{part}_{main}_of_{other}"] = results[other].summary()[main]
         return record
 
     def _own_models(self, ids: np.ndarray, name: str) -> Any:

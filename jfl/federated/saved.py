@@ -66,7 +66,7 @@ class Saved:
             return {}
         name = f"own.{self.federation.algorithm.personal[0]}"
         models = self.place(self.checkpoints.read_clients(self.round, name, ids))
-        return models if self.experiment.adapter is None else jax.vmap(self.merged)(models)
+        return jax.vmap(self.merged)(models)
 
     def rows(self, part: str, ids: Int[np.ndarray, " K"]) -> Rows:
         """Returns where the samples of some clients are."""

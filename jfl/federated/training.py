@@ -104,8 +104,14 @@ class Training(Job):
         self._state, self._made = state, None
 
     def score(self, record: Mapping[str, Any]) -> float | None:
-        """Returns the accuracy on validation samples; without any there is none."""
-        return record.get("valid_accuracy")
+        """Returns how good validation samples are told: their accuracy, or less than no loss.
+
+        Without any there is none.
+        """
+        if self.federation.model.losses is None:
+            return record.get("valid_accuracy")
+        loss = record.get("valid_loss")
+        return None if loss is None else -loss
 
     def write(self, folder: Path) -> Sequence[str]:
         """Writes the plan and who owns which samples, and draws the latter."""

@@ -1,7 +1,10 @@
-"""What every network is to the rest of jfl: plain functions on nested dicts of arrays."""
+"""What every network is to the rest of jfl: plain functions on nested dicts of arrays.
+
+Those of this folder classify; those of language (language/next_token.py) tell what follows.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from flax import nnx
@@ -11,6 +14,9 @@ from jfl import plugins, tree
 from jfl.config import Section
 from jfl.models.layers import Init, Lowering
 from jfl.types import Params, PRNGKey
+
+Wrap = Callable[[str, Any], Any]
+"""`wrap(path, layer) -> layer`: what stands at a path such as `fc1`; called for each layer."""
 
 HEAD = "head"
 """The key of `params` under which every network keeps its projection head, and nothing else."""
@@ -58,8 +64,8 @@ class Model:
     """`head(params, frozen, z) -> logits`, from `params[HEAD]`."""
     input_shape: tuple[int, ...]
     num_classes: int
-    network: Callable[[nnx.Rngs], Any]
-    """Makes the module itself, for what is put beside its layers."""
+    wrapped: Callable[[Wrap], "Model"]
+    """`wrapped(wrap) -> model`: the same with something put around its layers."""
     order: tuple[str, ...]
     """Dotted paths of all weights, as the network defines them: PyTorch's order."""
     mix: Callable[[Float[Array, "K P"], Params], Params] = tree.mix
@@ -69,11 +75,33 @@ class Model:
     mean_error: Callable[..., Float[Array, ""]] | None = None
     """`mean_error(weights, stacked, mean)`: how far a mean is from that of what models compute, as
     a share of its size; None where a mean of weights is all there is."""
+    losses: Callable[..., Float[Array, " B"]] | None = None
+    """`losses(params, frozen, x, *, key=None)`: nats a token of each window, of a network of
+    language; None = it is trained by the cross entropy of logits and labels."""
+    loss: Callable[..., Float[Array, ""]] | None = None
+    """`loss(params, frozen, x, weights, *, key=None)`: the weighted sum of `losses`."""
+
+    def through(self, whole: "Whole") -> "Model":
+        """Returns the model whose functions see what `whole(params, frozen)` makes of both."""
+
+        def put(function: Callable[..., Any]) -> Callable[..., Any]:
+            def called(params: Params, frozen: Params, *given: Any, **rest: Any) -> Any:
+                return function(*whole(params, frozen), *given, **rest)
+
+            return called
+
+        functions = {name: getattr(self, name) for name in _FUNCTIONS}
+        return replace(self, **{name: put(f) for name, f in functions.items() if f is not None})
 
     def in_order(self, params: Params) -> Params:
         """Returns weights as dicts in that order; JAX sorts the keys of what it returns."""
         flat = tree.paths(params)
         return tree.nested({path: flat[path] for path in self.order})
+
+
+Whole = Callable[[Params, Params], tuple[Params, Params]]
+"""`whole(params, frozen) -> params, frozen`."""
+_FUNCTIONS = ("apply", "features", "head", "losses", "loss")
 
 
 def build(
@@ -124,9 +152,20 @@ def functional(
     ) -> Float[Array, "B C"]:
         return head(params, frozen, features(params, frozen, x, key=key))
 
+    def wrapped(wrap: Wrap) -> Model:
+        return functional(lambda rngs: _wrapped(network(rngs), "", wrap), input_shape, num_classes)
+
     return Model(
-        init, apply, features, head, input_shape, num_classes, network, tuple(dict.fromkeys(order))
+        init, apply, features, head, input_shape, num_classes, wrapped, tuple(dict.fromkeys(order))
     )
+
+
+def _wrapped(module: nnx.Module, prefix: str, wrap: Wrap) -> nnx.Module:
+    for name, child in list(vars(module).items()):
+        if isinstance(child, nnx.Module):
+            path = f"{prefix}{name}"
+            setattr(module, name, _wrapped(wrap(path, child), f"{path}.", wrap))
+    return module
 
 
 def _defined(module: nnx.Module, prefix: str = "") -> list[str]:

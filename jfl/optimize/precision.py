@@ -22,9 +22,13 @@ def applied(
     params: Params,
     frozen: Params,
     x: Shaped[Array, "B ..."],
+    *given: Array,
     key: PRNGKey | None = None,
-) -> Float[Array, "B ..."]:
-    """Calls a function of a model; `key` draws dropout. Gradients have their parameters' type."""
+) -> Float[Array, "..."]:
+    """Calls a function of a model; `key` draws dropout. Gradients have their parameters' type.
+
+    What is `given` beside the samples stays as it is.
+    """
     if precision == "bf16":
         params, frozen, x = jax.tree.map(_half, (params, frozen, x))
     # CPUs multiply float32 exactly as it is
@@ -32,7 +36,7 @@ def applied(
         nullcontext() if backend == "cpu" else jax.default_matmul_precision(_PRODUCTS[precision])
     )
     with products:
-        return function(params, frozen, x, key=key).astype(jnp.float32)
+        return function(params, frozen, x, *given, key=key).astype(jnp.float32)
 
 
 def _half(value: Any) -> Any:

@@ -59,10 +59,13 @@ def _keep(
     try:
         place.parent.mkdir(exist_ok=True)
         write_text(place, dumps(content, indent=1))
-        reliability_picture(content["bins"], title, picture)
+        made = [place]
+        if content["bins"]:
+            reliability_picture(content["bins"], title, picture)
+            made.append(picture)
     except OSError:  # a run of others may be read-only; the result is shown all the same
         return merged, []
-    return merged, [path.relative_to(run).as_posix() for path in (place, picture)]
+    return merged, [path.relative_to(run).as_posix() for path in made]
 
 
 def _source(result: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -13,7 +13,6 @@ from jfl.report.compare.cells import Cells
 from jfl.report.compare.measures import measure, ordered
 from jfl.report.pages.outcome import told
 from jfl.report.pages.view import View
-from jfl.runs import kinds
 
 
 def result_table(title: str, shown: View, summary: Mapping[str, Any]) -> Group:
@@ -42,14 +41,22 @@ def methods_table(title: str, result: Mapping[str, Any]) -> Group:
     return Group(Text(printable(title), style="bold"), table)
 
 
+_OF_CLIENTS = {"id": "client", "n": "samples"} | {
+    key: key.replace("_", " ")
+    for key in ("correct", "accuracy", "nll", "ece", "perplexity", "loss", "bits_per_byte")
+}
+"""What a table of clients may have of each, and its heading."""
+
+
 def client_table(per_client: Sequence[Mapping[str, Any]]) -> Table:
     """Returns one row per client."""
     table = Table(header_style="bold")
-    for name in ("client", "samples", "correct", "accuracy", "nll", "ece"):
-        table.add_column(name, justify="right")
+    known = [key for key in _OF_CLIENTS if per_client and key in per_client[0]]
+    for key in known:
+        table.add_column(_OF_CLIENTS[key], justify="right")
     for row in per_client:
-        shown = [_number(row[key]) for key in ("accuracy", "nll", "ece")]
-        table.add_row(str(row["id"]), str(row["n"]), str(row["correct"]), *shown)
+        cells = [row[key] for key in known]
+        table.add_row(*(str(c) if isinstance(c, int) else _number(c) for c in cells))
     return table
 
 
@@ -59,7 +66,7 @@ def runs_table(runs: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("run", overflow="fold")
     table.add_column("state")
     there = [run for run in runs if "unit" in run]
-    metrics = dict.fromkeys(kinds.named_or_not(run["kind"]).metric for run in there)
+    metrics = dict.fromkeys(run["metric"] for run in there)
     table.add_column("job" if any("algorithm" not in run for run in there) else "algorithm")
     for name in (_heading([run["unit"] for run in there]), _metric(metrics), "left", "memory"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -84,7 +91,7 @@ def sweep_table(cells: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(header_style="bold", box=None, pad_edge=False, collapse_padding=True)
     table.add_column("cell", overflow="fold")
     table.add_column("state")
-    metrics = dict.fromkeys(kinds.named_or_not(cell["kind"]).metric for cell in cells)
+    metrics = dict.fromkeys(cell["metric"] for cell in cells)
     for name in (_heading([cell["unit"] for cell in cells]), _metric(metrics), "time"):
         table.add_column(name, justify="right", no_wrap=True)
     for cell in cells:
@@ -113,7 +120,7 @@ def _reached(run: Mapping[str, Any]) -> tuple[str, str]:
     """Returns how far a run is, and the metric a person asks for first."""
     done, total = run[run["unit"]], run[f"{run['unit']}s"]
     far = "-" if done is None else str(done) if total is None else f"{done}/{total}"
-    metric = kinds.named_or_not(run["kind"]).metric
+    metric = run["metric"]
     value = run[metric]
     return far, "-" if value is None else measure(metric).form.format(value)
 

@@ -18,10 +18,23 @@ FIRST = "federated"
 class Kind:
     """One kind of job, by its module; what that does not define is as here."""
 
-    def __init__(self, name: str, module: ModuleType | None = None) -> None:
-        """A kind without a module is one that this jfl does not know; its runs can be looked at."""
+    def __init__(
+        self,
+        name: str,
+        module: ModuleType | None = None,
+        content: Mapping[str, Any] | None = None,
+    ) -> None:
+        """A kind without a module is one that this jfl does not know; its runs can be looked at.
+
+        Args:
+            name: as in the config.
+            module: of the job; its `variant(config)` may return another, whose names come first.
+            content: of the config, where that is known.
+        """
         self.name = name
         self._module = module
+        varies = getattr(module, "variant", None)
+        self._variant = varies(content) if varies and content is not None else None
 
     @property
     def unit(self) -> str:
@@ -105,7 +118,7 @@ class Kind:
 
     def said(self, name: str, usual: Any = None) -> Any:
         """Returns what its module defines under a name."""
-        return getattr(self._module, name, usual)
+        return getattr(self._variant, name, getattr(self._module, name, usual))
 
     def _known(self) -> ModuleType:
         if self._module is None:
@@ -117,21 +130,14 @@ class Kind:
         return self._module
 
 
-def named(name: str) -> Kind:
-    """Returns a kind by its name.
+def asked(content: Mapping[str, Any]) -> Kind:
+    """Returns the kind of a config that is to be run.
 
     Raises:
         UsageError: there is none.
     """
-    return Kind(name, plugins.load("job", name))
-
-
-def named_or_not(name: str) -> Kind:
-    """Returns a kind by its name, one without a module where this jfl does not know it."""
-    try:
-        return named(name)
-    except JflError:
-        return Kind(name)
+    name = str(content.get("kind", FIRST))
+    return Kind(name, plugins.load("job", name), content)
 
 
 def of(content: Mapping[str, Any], config: Path | None = None) -> Kind:
@@ -147,4 +153,7 @@ def of(content: Mapping[str, Any], config: Path | None = None) -> Kind:
             settings.with_plugins(dict(content), config.parent, config, saved=True)
         except JflError:
             return Kind(name)
-    return named_or_not(name)
+    try:
+        return asked(content)
+    except JflError:
+        return Kind(name)

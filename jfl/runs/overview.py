@@ -74,6 +74,7 @@ def describe(run: Path) -> dict[str, Any]:
         **kind.said("described", lambda _: {})(config),
         "kind": kind.name,
         "unit": kind.unit,
+        "metric": kind.metric,
         "state": _state(status.get("state", "starting"), held=pid is not None),
         "error": status.get("error"),
         "run": str(run),

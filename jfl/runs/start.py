@@ -54,7 +54,7 @@ def start(
         JflError: whatever is wrong, before a folder is made where that can be known.
     """
     given = settings.layered([settings.read(names), settings.changes(changes)])
-    kind = kinds.named(str(given.get("kind", kinds.FIRST)))
+    kind = kinds.asked(given)
     config = kind.load(names, changes)
     backend.start(device, cpu_devices(config), **computing(config))
     clock = CompileClock()

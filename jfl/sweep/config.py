@@ -78,7 +78,7 @@ def load(names: Sequence[str], overrides: Iterable[str] = ()) -> Asked:
     """
     overrides = list(overrides)
     changes = settings.changes(word for word in overrides if not word.startswith(_SEARCH))
-    kind = kinds.named(str((settings.read(names) | changes).get("kind", kinds.FIRST)))
+    kind = kinds.asked(settings.layered([settings.read(names), changes]))
     given = kind.read(names)
     search = {
         key: value

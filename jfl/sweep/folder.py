@@ -120,6 +120,7 @@ class SweepFolder:
             "settings": cell.settings,
             "kind": kind.name,
             "unit": kind.unit,
+            "metric": kind.metric,
             kind.unit: None,
             kind.total: None,
             kind.metric: None,

@@ -7,7 +7,7 @@ import pytest
 
 from jfl import tree
 from jfl.adapters import averages, lora, rules
-from jfl.adapters.base import build_classifier
+from jfl.adapters.base import beside
 from jfl.models import base as models
 from jfl.models import mlp
 
@@ -69,7 +69,7 @@ def test_a_mean_of_factors_is_off_by_what_it_is() -> None:
 def network(rule: str) -> tuple[lora.Config, models.Model]:
     plain = models.build(mlp.Config(hidden=(6,)), (4, 4, 1), 3, "native")
     config = lora.Config(rank=2, alpha=5, trains=("head",), targets=("fc1",))
-    return config, rules.applied(rule, config, build_classifier(config, "mlp", plain))  # pyright: ignore
+    return config, rules.applied(rule, config, beside(config, "mlp", plain))  # pyright: ignore
 
 
 def clients(model: models.Model) -> tuple[dict, dict]:

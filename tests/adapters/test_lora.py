@@ -134,7 +134,7 @@ def test_networks_that_classify(name: str) -> None:
     config, shape, rank = NETWORKS[name]
     plain = models.build(config, shape, 10, "native")
     settings = lora.Config(rank=rank, trains=("head",))
-    model = base.build_classifier(settings, name, plain)
+    model = base.beside(settings, name, plain)
     start, frozen = quickly(model.init)(jax.random.key(0))
     rng, words = np.random.default_rng(0), name == "lstm"
     drawn = rng.integers(0, 30, (3, *shape)) if words else rng.normal(size=(3, *shape))
@@ -156,7 +156,7 @@ def test_each_kernel_of_an_lstm_has_its_product() -> None:
     """What is merged is W + s a b at the embedding and at the kernels of inputs and states."""
     plain = models.build(LSTM, (7,), 3, "native")
     settings = lora.Config(rank=2, alpha=6, targets=("embedding", "lstm.*"))
-    model = base.build_classifier(settings, "lstm", plain)
+    model = base.beside(settings, "lstm", plain)
     start, frozen = jax.jit(model.init)(jax.random.key(0))
     adapter = shaken(start)
     merged = tree.paths(base.merged(settings, adapter, frozen["base"]))
@@ -190,4 +190,4 @@ def test_what_is_refused(settings: dict, said: str) -> None:
 def test_dropout_beside_their_layers_is_refused() -> None:
     model = models.build(mlp.Config(), (6, 6, 1), 10, "native")
     with pytest.raises(UsageError, match="draws nothing at random"):
-        base.build_classifier(lora.Config(rank=2, dropout=0.1), "mlp", model)
+        base.beside(lora.Config(rank=2, dropout=0.1), "mlp", model)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from jfl.federated.evaluate import Result, sums
+from jfl.federated.evaluation.classified import Result, sums
 from jfl.metrics import calibration, classification
 
 compiled = jax.jit(sums)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 from sklearn import metrics as oracle
 
-from jfl.federated.evaluate import Result, sums
+from jfl.federated.evaluation.classified import Result, sums
 from jfl.metrics import calibration, detection, temperature, uncertainty
 
 

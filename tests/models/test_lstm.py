@@ -183,5 +183,5 @@ def test_a_federation_of_texts_learns(reviews, loop):
 
 def test_pictures_are_refused(reviews):
     words = settings(reviews, "data={name: digits, dir: null}")
-    with pytest.raises(UsageError, match=r"digits holds images or features, .*set model.name=mlp"):
+    with pytest.raises(UsageError, match=r"Digits holds images or features, .*set model.name=mlp"):
         federation.prepare(experiment.load([], words))

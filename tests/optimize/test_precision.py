@@ -31,7 +31,7 @@ def test_bf16_rounds_products_and_keeps_parameters_in_float32(
 
     def loss(params, setting):
         key = jax.random.key(2)
-        z = precision.applied(model.apply, setting, "cpu", params, frozen, x, key)
+        z = precision.applied(model.apply, setting, "cpu", params, frozen, x, key=key)
         assert z.dtype == jnp.float32
         return jnp.square(z).sum(), z
 

@@ -233,7 +233,7 @@ def test_a_run_planned_anew_says_so_and_keeps_its_results(tmp_path, monkeypatch)
     drawn = []
     monkeypatch.setattr(
         "jfl.report.pictures.result_pictures.curves_picture",
-        lambda *given, band: drawn.append((given, band)),
+        lambda *given, band, **_: drawn.append((given, band)),
     )
     journal = make(tmp_path, [evaluation([0.5, 0.75]), evaluation([0.25, 1.0])])
     journal.write(2, {"replanned": "on 1 gpu device"})
@@ -255,7 +255,7 @@ def test_the_clients_picture_is_of_the_last_evaluation(tmp_path, monkeypatch):
     partition(tmp_path, np.array([[10, 0, 20], [0, 5, 2]]))
     page.write(tmp_path)
 
-    ((accuracy, samples, title, _),) = drawn
+    ((accuracy, samples, title, *_),) = drawn
     assert (accuracy.tolist(), samples.tolist()) == ([0.25, 1.0], [15, 4])
     assert title == "Tiny|ImageNet, 2 clients, fedfomo, seed 3, round 2"
 

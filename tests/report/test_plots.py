@@ -203,7 +203,7 @@ def test_pictures_of_one_run(tmp_path, capsys, kind):
         (["curves", "r", "--out", "gone/c.png"], "the folder gone is not there"),
         (["curves", "r", "--metric", "ood_auroc", "--out", "c.png"], "none of these runs has"),
         (["affinity", "r", "--out", "a.png"], "its algorithm keeps no affinity"),
-        (["clients", "r", "--out", "a.png"], "no accuracy of each client"),
+        (["clients", "r", "--out", "a.png"], "nothing of each client"),
         (["partition", "r", "--out", "a.png"], "no partition.csv"),
         (["reliability", "r", "--out", "a.png"], "was not evaluated"),
         (["reliability", "nowhere", "--out", "a.png"], "nowhere is not a run folder"),

@@ -13,9 +13,10 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from jfl.federated.pages.view import FederatedView
 from jfl.report.tensorboard import Events
+from jfl.runs import kinds
 from tests.command_line import ENVIRONMENT, ROUNDS, copied, journal, straight, warm
 
-TAGS = FederatedView().tags()
+TAGS = FederatedView(kinds.asked({})).tags()
 
 
 def masked(data: bytes) -> int:

@@ -177,7 +177,8 @@ def aggregate(
     same = jnp.stack(jax.tree.leaves(equal)).all()
 
     def learn(weights: Params) -> tuple[Params, Int[Array, ""]]:
-        loss = _loss(client, newest, samples, chosen, heads=all(_in_head(p) for p in paths))
+        heads = client.model.loss is None and all(_in_head(p) for p in paths)
+        loss = _loss(client, newest, samples, chosen, heads=heads)
         return _learn(config, loss, mixed, apart, weights, started, count, client.train.batch_size)
 
     def skip(weights: Params) -> tuple[Params, Int[Array, ""]]:

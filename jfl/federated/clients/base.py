@@ -54,10 +54,12 @@ class Client:
         return self._applied(lambda *arguments, **_: self.model.head(*arguments), params, z, None)
 
     def _applied(
-        self, function: Callable[..., Array], params: Params, x: Array, key: PRNGKey | None
+        self, function: Callable[..., Array], params: Params, x: Array, key: Any, *given: Array
     ) -> Array:
         setting, backend = self.train.precision, self.plan.backend
-        return precision.applied(function, setting, backend, params, self.frozen, x, key)
+        return precision.applied(
+            function, setting, backend, params, self.frozen, x, *given, key=key
+        )
 
     def each(self, function: Callable[..., Any], stacked: Any, *shared: Any) -> Any:
         """Calls `function(client, slice, *shared)` for every client of stacked trees.
@@ -219,8 +221,18 @@ class Client:
         weights: Float[Array, " B"],
         key: PRNGKey | None,
     ) -> Float[Array, ""]:
-        """Returns the weighted sum of the samples' cross-entropies (nats); `key` draws dropout."""
-        return weighted_loss(self.logits(params, x, key), y, weights)
+        """Returns the weighted sum of the samples' losses (nats); `key` draws dropout.
+
+        A sample's loss is its cross-entropy, or that of a window's tokens in the mean.
+        """
+        if self.model.loss is None:
+            return weighted_loss(self.logits(params, x, key), y, weights)
+        return self._applied(self.model.loss, params, x, key, weights)
+
+    def losses(self, params: Params, x: Int[Array, "B M"]) -> Float[Array, " B"]:
+        """Returns the nats a token of windows, of a network of language, without dropout."""
+        assert self.model.losses is not None
+        return self._applied(self.model.losses, params, x, None)
 
     def loss(
         self,
@@ -254,19 +266,17 @@ class Client:
     def measure(
         self, params: Params, samples: Samples, rows: Rows, sums: Callable[..., Metrics]
     ) -> Metrics:
-        """Returns the metric sums `sums(logits, labels, mask)` over one client's samples."""
-        shapes = jax.eval_shape(
-            sums,
-            jax.ShapeDtypeStruct((samples.chunk, self.model.num_classes), jnp.float32),
-            jax.ShapeDtypeStruct((samples.chunk,), jnp.int32),
-            jax.ShapeDtypeStruct((samples.chunk,), bool),
-        )
-        zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+        """Returns the metric sums `sums(client, params, x, y, live)` over one client's samples."""
+
+        def of(position: Int[Array, " B"], live: Bool[Array, " B"]) -> Metrics:
+            return sums(self, params, *samples.at(rows, position), live)
 
         def chunk(total: Metrics, position: Int[Array, " B"], live: Bool[Array, " B"]) -> Metrics:
-            x, y = samples.at(rows, position)
-            return jax.tree.map(jnp.add, total, sums(self.logits(params, x), y, live))
+            return jax.tree.map(jnp.add, total, of(position, live))
 
+        places = jax.ShapeDtypeStruct((samples.chunk,), jnp.int32)
+        shapes = jax.eval_shape(of, places, jax.ShapeDtypeStruct((samples.chunk,), bool))
+        zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
         return over_chunks(samples, rows, chunk, zeros)
 
 

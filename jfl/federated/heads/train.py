@@ -72,6 +72,11 @@ def run(
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UsageError(f"--name {name} cannot name a folder; use letters, digits, . _ and -")
     base = saved.load(path, which, device=device, data=data)
+    if base.federation.model.losses is not None:
+        raise UsageError(
+            f"{path} is of a network of language, and heads are trained for networks that "
+            "classify; there is nothing to calibrate here"
+        )
     folder = HeadsFolder(base.folder.path, name)
     if folder.exists:
         base = replace(base, block=folder.about.block)

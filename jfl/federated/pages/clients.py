@@ -1,13 +1,14 @@
 """The sections of a federated run's page on its clients: what each reached, who was rejected."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jfl.federated.pages import owners
-from jfl.report.pages.outcome import amount, picture, reached
+from jfl.report.pages.outcome import amount, goodness, picture
+from jfl.report.pages.outcome import reached as last
 from jfl.report.pages.parts import Code, Part, Section, Table, say
 from jfl.report.run_files import RunFiles
 from jfl.runs.journal import Journal
@@ -15,8 +16,14 @@ from jfl.runs.journal import Journal
 ALL_SHOWN = 50  # with more clients than this a table shows the worst and the best
 ENDS = 10
 ROUNDS_SHOWN = 20
-_METRICS = {"accuracy": "test_accuracy", "nll": "nll", "ece": "ece"}
-"""How each of a client's numbers is shown."""
+Columns = Mapping[str, tuple[str, str]]
+"""By what the journal has of each client: the metric that says how it is shown, and its heading;
+the first is the one a person asks for."""
+CLASSIFIED: Columns = {
+    "accuracy": ("test_accuracy", "accuracy"),
+    "nll": ("nll", "NLL"),
+    "ece": ("ece", "ECE"),
+}
 
 
 def per_client(run: RunFiles, name: str) -> np.ndarray | None:
@@ -27,43 +34,45 @@ def per_client(run: RunFiles, name: str) -> np.ndarray | None:
     return values if values is not None and values.shape == (run.config["clients"],) else None
 
 
-def clients(run: RunFiles, most: int = ALL_SHOWN) -> Section:
+def clients(run: RunFiles, shown: Columns = CLASSIFIED, most: int = ALL_SHOWN) -> Section:
     """Returns what each client reached; of more than `most`, the worst and the best."""
-    accuracy = per_client(run, "accuracy")
-    if accuracy is None:
+    columns = {name: v for name in shown if (v := per_client(run, name)) is not None}
+    first = next(iter(shown))
+    if first not in columns:
         return Section("Clients", [])
-    columns = {"accuracy": accuracy}
-    columns |= {name: v for name in ("nll", "ece") if (v := per_client(run, name)) is not None}
+    metric, label = shown[first]
+    reached = columns[first]
+    good = np.array([goodness(metric, value) for value in reached])
     owned = owners.read(run.folder).sizes
     sizes = {p: owned[p] for p in ("train", "test") if p in owned}
-    heads = {"accuracy": "accuracy", "nll": "NLL", "ece": "ECE"}
-    header = ["client", *(f"{part} samples" for part in sizes), *(heads[name] for name in columns)]
+    heads = [shown[name][1] for name in columns]
+    header = ["client", *(f"{part} samples" for part in sizes), *heads]
 
     def rows(ids: Sequence[int] | np.ndarray) -> Table:
         body = [
             [str(client), *(str(count[client]) for count in sizes.values())]
-            + [amount(_METRICS[name], float(values[client])) for name, values in columns.items()]
+            + [amount(shown[name][0], float(values[client])) for name, values in columns.items()]
             for client in ids
         ]
         return Table(header, body, sortable=True)
 
-    measured = np.flatnonzero(~np.isnan(accuracy))
+    measured = np.flatnonzero(~np.isnan(reached))
     parts = picture(
-        run, "clients.png", "Each client's own test accuracy, and how many test samples it has"
+        run, "clients.png", f"Each client's own test {label}, and how many test samples it has"
     )
-    if len(accuracy) > len(measured):
-        parts.append(say(f"Clients without test samples: {len(accuracy) - len(measured)}."))
-    if len(accuracy) <= most:
-        parts.append(rows(range(len(accuracy))))
+    if len(reached) > len(measured):
+        parts.append(say(f"Clients without test samples: {len(reached) - len(measured)}."))
+    if len(reached) <= most:
+        parts.append(rows(range(len(reached))))
     else:
-        ordered = measured[np.argsort(accuracy[measured], kind="stable")]
+        ordered = measured[np.argsort(good[measured], kind="stable")]
         worst, best = ordered[:ENDS], ordered[: -ENDS - 1 : -1]
-        parts += [say(f"The worst {len(worst)} of {len(accuracy)}:"), rows(worst)]
+        parts += [say(f"The worst {len(worst)} of {len(reached)}:"), rows(worst)]
         parts += [say(f"The best {len(best)}:"), rows(best)]
         parts.append(
             say(
-                *("All clients: ", Code("test_accuracy_per_client"), " and its neighbours in "),
-                *(Code("journal.jsonl"), f" (round {reached(run)['round']}), samples in "),
+                *("All clients: ", Code(f"test_{first}_per_client"), " and its neighbours in "),
+                *(Code("journal.jsonl"), f" (round {last(run)['round']}), samples in "),
                 *(Code("partition.csv"), "."),
             )
         )

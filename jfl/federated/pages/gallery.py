@@ -10,6 +10,11 @@ from jfl.report.pictures import data_pictures, line_pictures, result_pictures
 from jfl.runs.journal import Journal, at, number_in
 
 UNIT = "round"
+SCALES = {
+    "accuracy": result_pictures.ACCURACY,
+    "perplexity": result_pictures.Scale("test perplexity", percent=False, falls=True),
+}
+"""By the metric of a run, how it is drawn."""
 PARTITION = ("partition.png", "partition_bars.png")
 LAST = "loss.png"
 """The picture that is drawn last: where it is, the others are."""
@@ -42,11 +47,11 @@ def draw_results(folder: Path, title: str, into: Path | None = None) -> list[Pat
     """
     place = into or folder
     journal = Journal(folder)
-    evaluated = _evaluated(journal)
+    metric, evaluated = _evaluated(journal)
     drawn = []
     if evaluated:
         drawn.append(place / "curves.png")
-        series = {"all samples": "test_accuracy", "mean over clients": "test_accuracy_mean"}
+        series = {"all samples": f"test_{metric}", "mean over clients": f"test_{metric}_mean"}
         band = [np.nanquantile(values, [0.1, 0.9]) for _, values in evaluated]
         result_pictures.curves_picture(
             [at(record) for record, _ in evaluated],
@@ -57,6 +62,7 @@ def draw_results(folder: Path, title: str, into: Path | None = None) -> list[Pat
             title,
             drawn[-1],
             band=np.stack(band, axis=1),
+            scale=SCALES[metric],
         )
     for name, draw in (("clients.png", draw_clients), ("affinity.png", draw_affinity)):
         if draw(folder, title, place / name):
@@ -73,8 +79,8 @@ def draw_results(folder: Path, title: str, into: Path | None = None) -> list[Pat
 
 
 def draw_clients(folder: Path, title: str, path: Path) -> bool:
-    """Draws each client's accuracy in the last evaluation; returns False where there is none."""
-    evaluated = _evaluated(Journal(folder))
+    """Draws what each client reached at last; returns False where nothing was evaluated."""
+    metric, evaluated = _evaluated(Journal(folder))
     if not evaluated:
         return False
     record, last = evaluated[-1]
@@ -84,6 +90,7 @@ def draw_clients(folder: Path, title: str, path: Path) -> bool:
         samples if samples is not None and len(samples) == len(last) else None,
         f"{title}, round {record['round']}",
         path,
+        SCALES[metric],
     )
     return True
 
@@ -99,12 +106,17 @@ def draw_affinity(folder: Path, title: str, path: Path) -> bool:
     return True
 
 
-def _evaluated(journal: Journal) -> list[tuple[dict[str, Any], np.ndarray]]:
-    """Returns the records that hold an accuracy of each client, with those."""
-    return [
-        (record, values)
-        for record in journal.records()
-        if (values := journal.array(record, "test_accuracy_per_client")) is not None
-        and values.ndim == 1
-        and not np.isnan(values).all()  # as without any test samples
-    ]
+def _evaluated(journal: Journal) -> tuple[str, list[tuple[dict[str, Any], np.ndarray]]]:
+    """Returns the metric of a run, and the records that hold it of each client, with it."""
+    records = journal.records()
+    for metric in SCALES:
+        found = [
+            (record, values)
+            for record in records
+            if (values := journal.array(record, f"test_{metric}_per_client")) is not None
+            and values.ndim == 1
+            and not np.isnan(values).all()  # as without any test samples
+        ]
+        if found:
+            return metric, found
+    return "", []

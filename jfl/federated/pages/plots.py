@@ -22,7 +22,7 @@ def draw(kind: str, folder: Path, paths: Sequence[Path], *, stacked: bool = Fals
     title = view.title(run)
     drawer = {"clients": gallery.draw_clients, "affinity": gallery.draw_affinity}.get(kind)
     why = {
-        "clients": "no accuracy of each client was journalled yet",
+        "clients": "nothing of each client was journalled yet",
         "affinity": "its algorithm keeps no affinity, or no round is done",
         "partition": "it has no partition.csv that can be read",
     }

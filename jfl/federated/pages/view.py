@@ -11,11 +11,9 @@ from jfl.report.pages.outcome import amount, reached
 from jfl.report.pages.parts import Paragraph, Section, Strong, say
 from jfl.report.run_files import RunFiles
 from jfl.report.words import missing
-from jfl.runs import kinds
 from jfl.runs.journal import number_in
 
-_OF = "test_accuracy_of_"
-_TAGS = {
+TAGS = {
     "train_loss": "train/loss",
     "test_accuracy": "test/accuracy",
     "test_accuracy_mean": "test/accuracy_mean",
@@ -30,9 +28,12 @@ class FederatedView(view.View):
     """Clients' own results beside those of all samples together."""
 
     heading = "clients' own test data"
-
-    def __init__(self) -> None:
-        super().__init__(kinds.named(kinds.FIRST))
+    metric = "accuracy"
+    """What is asked for first, of all samples and of each client."""
+    columns: clients.Columns = clients.CLASSIFIED
+    """What is shown of each client."""
+    reached = ("", "of all test samples")
+    """The words before and behind what all clients reached."""
 
     def check(self, run: RunFiles) -> None:
         """Refuses a damaged plan."""
@@ -50,15 +51,16 @@ class FederatedView(view.View):
     def headline(self, run: RunFiles) -> Paragraph:
         """Returns what the clients reached, all of them, in the mean and at worst."""
         name, last = str(run.config["algorithm"]["name"]), reached(run)
-        if missing(last.get("test_accuracy")):
+        if missing(last.get(run.kind.metric)):
             return say(f"{name}, {outcome.progress(run)}; nothing was evaluated yet.")
         shown = {key: amount(key, last.get(key)).words for key in last if key.startswith("test_")}
+        before, after = self.reached
         return say(
-            f"{name} reached ",
-            Strong(shown["test_accuracy"]),
-            f" of all test samples after {outcome.progress(run)}: "
-            f"{shown.get('test_accuracy_mean', '-')} in the mean over clients, "
-            f"{shown.get('test_accuracy_worst10', '-')} in their worst tenth.",
+            f"{name} reached {before}",
+            Strong(shown[run.kind.metric]),
+            f" {after} after {outcome.progress(run)}: "
+            f"{shown.get(f'{run.kind.metric}_mean', '-')} in the mean over clients, "
+            f"{shown.get(f'{run.kind.metric}_worst10', '-')} in their worst tenth.",
         )
 
     def notice(self, run: RunFiles) -> Paragraph:
@@ -69,7 +71,7 @@ class FederatedView(view.View):
         """Returns results, clients, data, costs, settings and plan."""
         return [
             self.results(run),
-            clients.clients(run, most),
+            clients.clients(run, self.columns, most),
             clients.rejected(run),
             *calibrated.sections(run),
             clients.affinity(run),
@@ -81,13 +83,14 @@ class FederatedView(view.View):
 
     def results(self, run: RunFiles) -> Section:
         """Returns the metrics of the last evaluation, those of other models among them."""
-        names = sorted(key for key in run.evaluation if key.startswith(_OF))
-        others = {key: f"accuracy of {key.removeprefix(_OF)}" for key in names}
+        of = f"test_{self.metric}_of_"
+        names = sorted(key for key in run.evaluation if key.startswith(of))
+        others = {key: f"{self.metric} of {key.removeprefix(of)}" for key in names}
         return outcome.results(run, self.heading, others, self.pictures(run))
 
     def pictures(self, run: RunFiles) -> Mapping[str, str]:
         """Returns the curves that there is something to draw of."""
-        curves = {view.CURVE: "Test accuracy over the rounds"} if run.evaluation else {}
+        curves = {view.CURVE: f"Test {self.metric} over the rounds"} if run.evaluation else {}
         trained = any(number_in(record, "train_loss") is not None for record in run.records)
         return curves | ({view.LOSS: "Training loss over the rounds"} if trained else {})
 
@@ -123,4 +126,4 @@ class FederatedView(view.View):
 
     def tags(self) -> Mapping[str, str]:
         """Returns what TensorBoard calls results and costs."""
-        return view.TAGS | _TAGS
+        return view.TAGS | TAGS

@@ -11,7 +11,8 @@ from jfl.report.words import of_samples, parted
 Better = Callable[[float], float]
 """Maps a value to how good it is: more is better."""
 
-OF = "test_accuracy_of_"
+OF = ("test_accuracy_of_", "test_perplexity_of_")
+"""What metrics of another model than a run's own begin with."""
 
 
 def _more(value: float) -> float:
@@ -80,6 +81,18 @@ MEASURES = {
     "valid_accuracy": Measure(
         "validation accuracy", "accuracy on validation samples", _SHARE, _more
     ),
+    "test_perplexity": Measure("perplexity", "perplexity, over all tokens", _PLAIN, _less),
+    "test_perplexity_mean": Measure(
+        "perplexity, mean of clients", "perplexity, mean over clients", _PLAIN, _less
+    ),
+    "test_perplexity_worst10": Measure(
+        "perplexity, worst tenth", "perplexity, worst tenth of clients", _PLAIN, _less
+    ),
+    "valid_perplexity": Measure(
+        "validation perplexity", "perplexity on validation data", _PLAIN, _less
+    ),
+    "test_loss": Measure("test loss", "loss of a token (nats)", _PLAIN, _less),
+    "test_bits_per_byte": Measure("bits per byte", "bits per byte of text", _PLAIN, _less),
     "loss": Measure("loss", "loss (nats)", _PLAIN, _less),
     "train_loss": Measure("training loss", "training loss (nats)", _PLAIN, _less),
     "valid_loss": Measure("validation loss", "loss on validation data (nats)", _PLAIN, _less),
@@ -119,7 +132,10 @@ COSTS = {
 }
 """What a run took, which a table shows where it is asked for."""
 
-DEFAULT = ("test_accuracy", "ece", "f_ece", "nll", "brier", "ood_auroc")
+DEFAULT = (
+    "test_accuracy", "ece", "f_ece", "nll", "brier", "ood_auroc",
+    "test_perplexity", "test_perplexity_mean", "test_bits_per_byte",
+)  # fmt: skip
 
 
 def everything() -> dict[str, Measure]:
@@ -135,8 +151,10 @@ def _known(metric: str) -> Measure | None:
 def measure(name: str) -> Measure:
     """Returns how a metric is shown."""
     if name.startswith(OF):
-        label = f"accuracy of {name.removeprefix(OF)}"
-        return Measure(label, label, _SHARE, _more)
+        metric, _, model = name.removeprefix("test_").partition("_of_")
+        own = MEASURES[f"test_{metric}"]
+        label = f"{metric} of {model}"
+        return replace(own, label=label, words=label)
     metric, shown = parted(name)
     alike = _known(metric) or Measure(metric, metric.replace("_", " "), _PLAIN)
     if shown is None:

@@ -1,6 +1,6 @@
 """How people see the runs of a job: title, line, sections, pictures; unless a job says otherwise.
 
-The module of a job may define `view()`, which returns its own `View`.
+The module of a job may define `view(kind)`, which returns its own `View`.
 """
 
 from collections.abc import Mapping
@@ -134,7 +134,7 @@ TAGS = {
 def of(kind: Kind) -> View:
     """Returns how people see the runs of a kind of job."""
     own = kind.said("view", None)
-    return own() if own else View(kind)
+    return own(kind) if own else View(kind)
 
 
 def title(run: RunFiles) -> str:

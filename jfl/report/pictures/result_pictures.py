@@ -1,6 +1,7 @@
 """Pictures of results: how accuracy grows, what each client reaches, who helps whom."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
@@ -10,6 +11,19 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from jfl.report.pictures import style
 
+
+@dataclass(frozen=True)
+class Scale:
+    """How a metric is drawn."""
+
+    label: str
+    percent: bool
+    """Whether it is a share, 0..1."""
+    falls: bool
+    """Whether less is better."""
+
+
+ACCURACY = Scale("test accuracy", percent=True, falls=False)
 _NAMED = 60  # more bars than this have no room for their clients' numbers
 
 
@@ -43,8 +57,9 @@ def curves_picture(
     title: str,
     path: Path,
     band: Float[np.ndarray, "2 R"] | None = None,
+    scale: Scale = ACCURACY,
 ) -> None:
-    """Draws test accuracies (0..1) over the rounds.
+    """Draws what was reached over the rounds.
 
     Args:
         rounds: the rounds that were evaluated.
@@ -52,6 +67,7 @@ def curves_picture(
         title: of the picture.
         path: where it goes; the ending (.png, .pdf, .svg) says in which format.
         band: the 10th and the 90th percentile over the clients, per round.
+        scale: of the values.
     """
     with style.figure(6.4, 4.0, path) as figure:
         axes = figure.subplots()
@@ -76,23 +92,28 @@ def curves_picture(
                 linewidth=1.6,
             )
         style.entitle(axes, title)
-        axes.set(xlabel="round", ylabel="test accuracy")
+        axes.set(xlabel="round", ylabel=scale.label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        if scale.percent:
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.grid(visible=True)
         axes.legend(frameon=False, loc="best")
 
 
 def clients_picture(
-    accuracy: Float[np.ndarray, " N"], samples: Int[np.ndarray, " N"] | None, title: str, path: Path
+    reached: Float[np.ndarray, " N"],
+    samples: Int[np.ndarray, " N"] | None,
+    title: str,
+    path: Path,
+    scale: Scale = ACCURACY,
 ) -> None:
-    """Draws each client's own test accuracy (0..1), worst first, above its number of test samples.
+    """Draws what each client reached itself, worst first, above its number of test samples.
 
-    The worst tenth is orange, as its mean is in the table of results. Clients without an accuracy
+    The worst tenth is orange, as its mean is in the table of results. Clients that reached nothing
     (nan) have no test samples and are left out.
     """
-    ids = np.flatnonzero(~np.isnan(accuracy))
-    ids = ids[np.argsort(accuracy[ids], kind="stable")]
+    ids = np.flatnonzero(~np.isnan(reached))
+    ids = ids[np.argsort(-reached[ids] if scale.falls else reached[ids], kind="stable")]
     places = np.arange(len(ids))
     width = float(np.clip(0.2 * len(ids), 5.2, 10))
     ratios = [1] if samples is None else [3, 1]
@@ -101,22 +122,27 @@ def clients_picture(
         worst = max(1, len(ids) // 10)
         colours = [style.ORANGE] * worst + [style.BLUE] * (len(ids) - worst)
         side = 0.8 if len(ids) <= _NAMED else 1.0
-        upper.bar(places, accuracy[ids], side, color=colours[: len(ids)])
+        upper.bar(places, reached[ids], side, color=colours[: len(ids)])
         if len(ids):
-            means = {"mean": accuracy[ids].mean(), "worst tenth": accuracy[ids[:worst]].mean()}
+            means = {"mean": reached[ids].mean(), "worst tenth": reached[ids[:worst]].mean()}
+            highest = 1.0 if scale.percent else float(reached[ids].max())
             upper.axhline(means["mean"], color="black", lw=0.9, ls=(0, (4, 3)))
-            # the mean is never below the worst tenth, so that the two labels cannot meet
-            highest = 0.92  # or the label would stand beside the title
-            for (name, mean), align in zip(means.items(), ("bottom", "top"), strict=True):
-                label, place = f"{name}\n{mean:.1%}", (1, min(float(mean), highest))
+            # the mean is never worse than the worst tenth, so that the two labels cannot meet
+            aligned = ("top", "bottom") if scale.falls else ("bottom", "top")
+            for (name, mean), align in zip(means.items(), aligned, strict=True):
+                shown = f"{mean:.1%}" if scale.percent else f"{mean:.3g}"
+                # higher up the label would stand beside the title
+                label, place = f"{name}\n{shown}", (1, min(float(mean), 0.92 * highest))
                 colour = "black" if name == "mean" else style.DARK_ORANGE
                 upper.annotate(
                     label, place, (5, 0), ("axes fraction", "data"),
                     textcoords="offset points", va=align, color=colour,
                 )  # fmt: skip
         style.entitle(upper, title)
-        upper.set(ylabel="test accuracy", ylim=(0, 1.02), xlim=(-0.7, len(ids) - 0.3))
-        upper.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        upper.set(ylabel=scale.label, xlim=(-0.7, len(ids) - 0.3))
+        if scale.percent:
+            upper.set_ylim(0, 1.02)
+            upper.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         if samples is not None:
             (axes,) = lower
             axes.bar(places, samples[ids], side, color=style.GREY)

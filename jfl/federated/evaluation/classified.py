@@ -1,14 +1,12 @@
-"""Metrics of every client's own model on its own data, one block of clients at a time."""
+"""Metrics of models that classify: accuracy, likelihood and calibration."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jfl.federated.clients.base import Client
-from jfl.federated.clients.data import Rows, Samples
 from jfl.metrics import calibration, classification
 from jfl.types import Metrics, Params
 
@@ -18,11 +16,29 @@ def sums(logits: Float[Array, "B C"], labels: Int[Array, " B"], mask: Bool[Array
     return classification.sums(logits, labels, mask) | calibration.sums(logits, labels, mask)
 
 
+def measured(
+    client: Client, params: Params, x: Any, y: Int[Array, " B"], live: Bool[Array, " B"]
+) -> Metrics:
+    """Returns the sums over one client's samples [B, ...], of those that are `live`."""
+    return sums(client.logits(params, x), y, live)
+
+
 @dataclass(frozen=True)
 class Result:
     """Metric sums per client, each [N, ...]; everything else follows from them."""
 
     sums: dict[str, np.ndarray]
+    main: str = "accuracy"
+    """What a person asks for first."""
+
+    @property
+    def of_clients(self) -> dict[str, Float[np.ndarray, " N"]]:
+        """Returns the main metric of each client and what is kept beside it."""
+        return {
+            "accuracy": self.accuracy_per_client,
+            "nll": self.nll_per_client,
+            "ece": self.ece_per_client,
+        }
 
     @property
     def accuracy_per_client(self) -> Float[np.ndarray, " N"]:
@@ -69,57 +85,13 @@ class Result:
 
     def per_client(self) -> list[dict[str, float | int]]:
         """Returns id, n, correct, accuracy, nll and ece of each client."""
-        accuracy, nll = self.accuracy_per_client, self.nll_per_client
-        ece = self.ece_per_client
+        found = self.of_clients
         return [
             {
                 "id": client,
                 "n": int(self.sums["samples"][client]),
                 "correct": int(self.sums["correct"][client]),
-                "accuracy": float(accuracy[client]),
-                "nll": float(nll[client]),
-                "ece": float(ece[client]),
+                **{name: float(values[client]) for name, values in found.items()},
             }
             for client in range(len(self.sums["samples"]))
         ]
-
-
-class Evaluator:
-    """Compiled evaluation, reused for every part and round."""
-
-    def __init__(self, client: Client, samples: Samples) -> None:
-        self._client, self._samples = client, samples
-        self._own = jax.jit(_own)
-        self._shared = jax.jit(_shared)
-
-    def own(self, models: Iterator[tuple[Int[np.ndarray, " K"], Params]], rows: Rows) -> Result:
-        """Measures clients' own models, given in blocks of (ids, stacked models)."""
-        total: dict[str, np.ndarray] = {}
-        for ids, params in models:
-            chosen = Rows(rows.start[ids], rows.count[ids])
-            measured = jax.device_get(self._own(self._client, params, self._samples, chosen))
-            for name, values in measured.items():
-                shape = (len(rows.count), *values.shape[1:])
-                total.setdefault(name, np.zeros(shape, values.dtype))[ids] = values
-        return Result(total)
-
-    def shared(self, params: Params, rows: Rows, order: Int[np.ndarray, " N"]) -> Result:
-        """Measures one model on every client's data, laid over the devices in some order."""
-        laid_out = Rows(rows.start[order], rows.count[order])
-        measured = jax.device_get(self._shared(self._client, params, self._samples, laid_out))
-        by_id = np.argsort(order)
-        return Result({name: values[by_id] for name, values in measured.items()})
-
-
-def _own(client: Client, params: Params, samples: Samples, rows: Rows) -> Metrics:
-    def one(client: Client, row: tuple[Params, Rows], samples: Samples) -> Metrics:
-        return client.measure(row[0], samples, row[1], sums)
-
-    return client.each(one, (params, rows), samples)
-
-
-def _shared(client: Client, params: Params, samples: Samples, rows: Rows) -> Metrics:
-    def one(client: Client, rows: Rows, params: Params, samples: Samples) -> Metrics:
-        return client.measure(params, samples, rows, sums)
-
-    return client.each(one, rows, params, samples)

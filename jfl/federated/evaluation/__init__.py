@@ -1,0 +1,1 @@
+"""Metrics of every client's own model on its own data."""

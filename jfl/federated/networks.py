@@ -1,0 +1,75 @@
+"""The network of a federation: one that classifies, or one of language that tells what follows."""
+
+from typing import Any
+
+import numpy as np
+
+from jfl import plugins
+from jfl.datasets.base import Dataset
+from jfl.errors import UsageError
+from jfl.models import base as models
+from jfl.models.base import Lowering, Model
+from jfl.models.language import base as languages
+from jfl.models.language import next_token
+
+Config = models.Config | languages.Config
+"""The settings of any of them."""
+_KINDS = {
+    "images": ("images or features", "mlp"),
+    "words": ("texts as word numbers to classify", "lstm"),
+    "windows": ("windows of text", "gpt2"),
+}
+"""What networks take, and one that does."""
+
+
+def section(given: Any) -> str:
+    """Returns in which kind of plugins the network of a section `model` is to be looked for."""
+    name = given.get("name") if isinstance(given, dict) else None
+    known = plugins.names("language")
+    return "language" if name in known and name not in plugins.names("model") else "model"
+
+
+def fitted(config: Config, dataset: Dataset) -> Config:
+    """Returns the settings of a network as the data need it.
+
+    Raises:
+        UsageError: it takes other samples, or a size that is set is too small.
+    """
+    held, taken = _held(dataset), _taken(config)
+    if held != taken:
+        raise UsageError(
+            f"{dataset.name} holds {_KINDS[held][0]}, and model.name={config.name} takes "
+            f"{_KINDS[taken][0]}; set model.name={_KINDS[held][1]}"
+        )
+    if isinstance(config, languages.Config):
+        assert dataset.vocabulary is not None
+        return next_token.sized(config, dataset.vocabulary, dataset.x.shape[1] - 1)
+    return config.for_words(int(dataset.x.max())) if held == "words" else config
+
+
+def build(config: Config, shape: tuple[int, ...], classes: int, lowering: Lowering) -> Model:
+    """Builds a network for samples of a shape; one of language knows its own classes.
+
+    Raises:
+        UsageError: there is no such network, or it cannot take samples of this shape.
+    """
+    if isinstance(config, languages.Config):
+        return next_token.build(config, shape[0] - 1)
+    return models.build(config, shape, classes, lowering)
+
+
+def takes_images(config: Config) -> bool:
+    """Tells whether samples are images or features, not numbers of words or tokens."""
+    return _taken(config) == "images"
+
+
+def _held(dataset: Dataset) -> str:
+    if dataset.vocabulary is not None:
+        return "windows"
+    return "words" if dataset.x.dtype == np.int32 else "images"
+
+
+def _taken(config: Config) -> str:
+    if isinstance(config, languages.Config):
+        return "windows"
+    return "words" if models.takes_words(config) else "images"
