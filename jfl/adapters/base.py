@@ -78,11 +78,14 @@ def build_classifier(config: Config, name: str, model: Model) -> Model:
         `init(key)` draws both.
 
     Raises:
-        UsageError: as `build`, or dropout is asked for.
+        UsageError: as `build`.
     """
     wrap = Wrapping(config)
     whole = models.functional(
-        lambda rngs: _wrapped(model.network(rngs), "", wrap), model.input_shape, model.num_classes
+        lambda rngs: _wrapped(model.network(rngs), "", wrap),
+        model.input_shape,
+        model.num_classes,
+        seeded=_seeded if config.dropout else None,
     )
     shapes, _ = jax.eval_shape(lambda: whole.init(jax.random.key(0)))
     wrap.require_fit(name, [path for path, _ in layers(shapes)])
@@ -118,6 +121,15 @@ def _wrapped(module: nnx.Module, prefix: str, wrap: Wrapping) -> nnx.Module:
             path = f"{prefix}{name}"
             setattr(module, name, _wrapped(wrap(path, child), f"{path}.", wrap))
     return module
+
+
+def _seeded(module: nnx.Module, rngs: nnx.Rngs) -> None:
+    """Gives the adapted layers of a network that classifies what their dropout draws from."""
+    if isinstance(module, lora.CLASSIFYING):
+        module.rngs = rngs
+    for child in list(vars(module).values()):
+        if isinstance(child, nnx.Module) and not isinstance(child, nnx.Rngs):
+            _seeded(child, rngs)
 
 
 def drawn(config: Config, shapes: Params, key: PRNGKey, base: Params) -> Params:

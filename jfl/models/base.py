@@ -94,9 +94,19 @@ def takes_words(config: Config) -> bool:
 
 
 def functional(
-    network: Callable[[nnx.Rngs], Any], input_shape: tuple[int, ...], num_classes: int
+    network: Callable[[nnx.Rngs], Any],
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    seeded: Callable[[Any, nnx.Rngs], None] | None = None,
 ) -> Model:
-    """Turns an nnx module into a Model. Only split, merge and to_pure_dict are used of nnx."""
+    """Turns an nnx module into a Model. Only split, merge and to_pure_dict are used of nnx.
+
+    Args:
+        network: makes the module.
+        input_shape: of one sample.
+        num_classes: of the logits.
+        seeded: `seeded(module, rngs)` gives random streams to layers that `features` passes none.
+    """
     order: list[str] = []
 
     def traced() -> Any:
@@ -110,19 +120,29 @@ def functional(
         _, params, frozen = nnx.split(network(nnx.Rngs(key)), nnx.Param, ...)
         return nnx.to_pure_dict(params), nnx.to_pure_dict(frozen)
 
+    def made(params: Params, frozen: Params, key: PRNGKey | None) -> tuple[Any, nnx.Rngs | None]:
+        module = nnx.merge(graphdef, params, frozen)
+        if key is None:
+            return module, None
+        rngs = nnx.Rngs(dropout=key)
+        if seeded is not None:
+            seeded(module, rngs)
+        return module, rngs
+
     def features(
         params: Params, frozen: Params, x: Shaped[Array, "B ..."], *, key: PRNGKey | None = None
     ) -> Float[Array, "B d"]:
-        rngs = None if key is None else nnx.Rngs(dropout=key)
-        return nnx.merge(graphdef, params, frozen).features(x, rngs=rngs)
+        module, rngs = made(params, frozen, key)
+        return module.features(x, rngs=rngs)
 
     def head(params: Params, frozen: Params, z: Float[Array, "B d"]) -> Float[Array, "B C"]:
-        return nnx.merge(graphdef, params, frozen).head(z)
+        return made(params, frozen, None)[0].head(z)
 
     def apply(
         params: Params, frozen: Params, x: Shaped[Array, "B ..."], *, key: PRNGKey | None = None
     ) -> Float[Array, "B C"]:
-        return head(params, frozen, features(params, frozen, x, key=key))
+        module, rngs = made(params, frozen, key)
+        return module.head(module.features(x, rngs=rngs))
 
     return Model(
         init, apply, features, head, input_shape, num_classes, network, tuple(dict.fromkeys(order))
