@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from interop import experiments, one_model, to_file, to_run
+from interop import experiments, one_model, to_adapter, to_file, to_run
 from interop import snapshot as snapshots
 from interop.formats import find
 from interop.gguf import convert as gguf
@@ -27,6 +27,7 @@ def run(
     suffix: str | None,
     dry: bool,
     base: str | None = None,
+    merged: bool = False,
 ) -> dict[str, Any]:
     """Converts, and returns the answer of the command.
 
@@ -40,6 +41,7 @@ def run(
         suffix: of the files in a folder.
         dry: whether nothing is written.
         base: the folder of the network that an adapter is put into.
+        merged: whether a run's adapters become whole weights, also in a folder.
 
     Raises:
         JflError: whatever is wrong, before or without leaving half a file.
@@ -52,6 +54,7 @@ def run(
             others = {
                 "--client": client, "--names": scheme, "--model": wanted.model, "--key": wanted.key,
                 "--data": wanted.data, "key=value": wanted.changes or None,
+                "--merged": merged or None,
             }  # fmt: skip
             if other := next((option for option, given in others.items() if given), None):
                 raise UsageError(f"{other} does not go with folders of transformers and PEFT")
@@ -60,12 +63,21 @@ def run(
             into = None if base is None else Path(base)
             return folders.run(source, target, base=into, suffix=suffix, dry=dry)
         if source.is_dir() and (source / "config.yaml").is_file():
-            if target.suffix.lower() not in to_file.SUFFIXES and suffix is None:
+            if merged and suffix is None:
                 suffix = ".safetensors"
+            if to_adapter.takes(source):
+                return to_adapter.run(
+                    source, target, which=which, client=client, scheme=scheme, suffix=suffix,
+                    dry=dry,
+                )  # fmt: skip
+            if merged:
+                raise UsageError(f"--merged takes a run with adapters, and {source} has none")
             return to_file.from_run(
                 source, target, which=which, client=client, scheme=scheme,
                 suffix=suffix or ".safetensors", dry=dry,
             )  # fmt: skip
+        if merged:
+            raise UsageError(f"--merged takes a run with adapters, and {source} is no run")
         snapshot = read(source, wanted)
         if suffix is not None or target.suffix.lower() in to_file.SUFFIXES:
             return to_file.from_snapshot(

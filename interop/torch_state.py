@@ -56,8 +56,8 @@ def to_torch(
             raise CheckpointError(f"{path} is no array of model.name={model}")
         array = np.asarray(value)
         if leaf == "kernel":
-            picture = _picture(model, layer, array, params, input_shape)
-            array = layout.to_torch(layout.flatten_as_torch(array, picture) if picture else array)
+            seen = picture(model, layer, array, params, input_shape)
+            array = layout.to_torch(layout.flatten_as_torch(array, seen) if seen else array)
         word = leaf if leaf == "bias" else "weight"
         state[names.array(layers[layer], word)] = np.ascontiguousarray(array)
     return state
@@ -100,9 +100,9 @@ def from_torch(
             made[f"{layer}.{leaf}"] = tuple(wrapper + name for name in sources[leaf])
             used.update(sources[leaf])
     for path in [p for p in params if p.endswith("kernel")]:
-        picture = _picture(found, path.rpartition(".")[0], params[path], params, input_shape)
-        if picture:
-            params[path] = layout.flatten_as_jfl(params[path], picture)
+        seen = picture(found, path.rpartition(".")[0], params[path], params, input_shape)
+        if seen:
+            params[path] = layout.flatten_as_jfl(params[path], seen)
     if missed := sorted(known - used):
         raise CheckpointError(f"{missed[0]} is no array of model.name={found}")
     notes = ()
@@ -146,6 +146,23 @@ def usual(model: "models.Config") -> str | None:
 def schemes(model: str) -> list[str]:
     """Returns the names of the schemes a model can be written in."""
     return list(names.SCHEMES.get(model, {"plain": {}}))
+
+
+def picture(
+    model: str,
+    layer: str,
+    kernel: Array,
+    params: Mapping[str, Array],
+    input_shape: tuple[int, ...] | None,
+) -> layout.Picture | None:
+    """Returns the picture a dense layer sees flattened, None where there is none."""
+    if model == "cnn" and layer == "fc":
+        return layout.cnn_picture(kernel.shape[0], params["conv2.kernel"].shape[-1], input_shape)
+    first = "fc1" if "fc1.kernel" in params else "head"
+    if model == "mlp" and layer == first and input_shape is not None and len(input_shape) == 3:
+        height, width, channels = input_shape
+        return height, width, channels
+    return None
 
 
 def _scheme(model: str, scheme: str | None, params: Mapping[str, Any]) -> names.Scheme:
@@ -249,23 +266,6 @@ def _unwrapped(state: State) -> tuple[dict[str, Any], str]:
             given = {key.removeprefix(prefix): value for key, value in given.items()}
             wrapper += prefix
     return given, wrapper
-
-
-def _picture(
-    model: str,
-    layer: str,
-    kernel: Array,
-    params: Mapping[str, Array],
-    input_shape: tuple[int, ...] | None,
-) -> layout.Picture | None:
-    """Returns the picture a dense layer sees flattened, None where there is none."""
-    if model == "cnn" and layer == "fc":
-        return layout.cnn_picture(kernel.shape[0], params["conv2.kernel"].shape[-1], input_shape)
-    first = "fc1" if "fc1.kernel" in params else "head"
-    if model == "mlp" and layer == first and input_shape is not None and len(input_shape) == 3:
-        height, width, channels = input_shape
-        return height, width, channels
-    return None
 
 
 def _array(value: Any) -> Array:

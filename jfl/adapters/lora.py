@@ -4,8 +4,8 @@ Source: Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang, Chen, "LoRA: Low-Rank Adapt
 Language Models", ICLR 2022 (arXiv 2106.09685); rank-stabilised: Kalajdzievski, 2023
 (arXiv 2312.03732). A layer y = x W becomes y + s (dropout(x) a) b with s = alpha / rank, or
 alpha / sqrt(rank); a is uniform within 1/sqrt(inputs) at first and b zero, as peft has it. Inside a
-recurrence dropout falls on rows of a, as Merity, Keskar and Socher, "Regularizing and Optimizing LSTM
-Language Models", ICLR 2018, drop weights there.
+recurrence dropout falls on rows of a, as weights are dropped there by Merity, Keskar and Socher,
+"Regularizing and Optimizing LSTM Language Models", ICLR 2018.
 """
 
 from collections.abc import Sequence

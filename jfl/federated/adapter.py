@@ -151,8 +151,9 @@ def with_base(params: Params, frozen: Params, weights: Params | None) -> tuple[P
 
 
 def identity(config: Config, frozen: Params) -> dict[str, np.ndarray]:
-    """Returns the entry BASE of a checkpoint."""
-    digest = bytes.fromhex(tree.sha256(frozen["base"]))
+    """Returns the entry BASE of a checkpoint; of `ffa` its fixed factors belong to the base."""
+    fixed = {name: frozen[name] for name in ("base", "a") if name in frozen}
+    digest = bytes.fromhex(tree.sha256(fixed if "a" in fixed else frozen["base"]))
     word = config.aggregate.ljust(_WORD).encode()
     return {"sha256": np.frombuffer(digest, np.uint8), "rule": np.frombuffer(word, np.uint8)}
 

@@ -3,7 +3,6 @@
 Nothing here depends on the round; `federate` trains it, `jfl eval` measures it.
 """
 
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -34,6 +33,7 @@ from jfl.federated.evaluate import Evaluator, Result
 from jfl.federated.experiment import Experiment
 from jfl.federated.partition import base as partitions
 from jfl.federated.partition.base import Partition
+from jfl.federated.streams import stream
 from jfl.models import base as models
 from jfl.models.base import Model
 from jfl.runs import backend as backends
@@ -43,11 +43,6 @@ from jfl.types import Params, PRNGKey
 MEMORY_SHARE = 0.8  # of a device, where no budget is set
 _USUAL = 20.0  # floats beyond are not normalised
 _UNPLANNED = ("", "map", 1, "native", 1, "host", "gather")  # for a client that runs alone
-
-
-def stream(seed: int, name: str) -> PRNGKey:
-    """Returns the random stream of one purpose, so that changing one leaves the others alone."""
-    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
 
 
 @dataclass(frozen=True)

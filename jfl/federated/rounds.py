@@ -15,7 +15,8 @@ from jfl import tree
 from jfl.federated.algorithms.base import Needs, Peers
 from jfl.federated.clients import plan as plans
 from jfl.federated.clients import store as stores
-from jfl.federated.federation import Federation, stream
+from jfl.federated.federation import Federation
+from jfl.federated.streams import stream
 from jfl.runs import compiled
 
 
