@@ -12,7 +12,7 @@ from interop.formats import peft
 from interop.formats.write import SUFFIXES, write
 from jfl import tree
 from jfl.errors import UsageError
-from jfl.federated import adapter_saved
+from jfl.federated import adapter_start
 from jfl.federated.adapter_saved import SavedAdapters
 from jfl.federated.folder import opened
 from jfl.files.documents import write_text
@@ -55,7 +55,7 @@ def run(
     model = folder.config.model
     scheme = scheme or torch_state.usual(model)
     shape = to_file.input_shape(folder.config, folder)
-    saved = adapter_saved.load(folder, number, shape)
+    saved = adapter_start.saved(folder, number, shape)
     count = folder.config.clients if saved.personal else 1
     if client is not None and saved.personal and not 0 <= client < count:
         raise UsageError(f"--client {client} is not there; clients are 0 to {count - 1}")

@@ -33,6 +33,9 @@ class Config(lora.Config):
     base: str | None = None
     """Weights that stay: a run whose clients share one model, or a file of weights (.pt, .pth,
     .safetensors, .npz); none = weights as they are drawn."""
+    start: str | None = None
+    """An adapter to go on from: a run's, a folder of PEFT, or a file of LoRA matrices (.pt, .pth,
+    .safetensors, .npz); none = one that changes nothing yet."""
     aggregate: Rule = "fedit"
     """How adapters become one: fedit: means of both factors; ffa: the first factor never trains;
     svd: the mean of products, brought back to the rank; stack: products are added up in full."""
@@ -108,8 +111,8 @@ def base(config: Config, network: models.Config, plain: Model) -> Params | None:
         there, right = (side[place].shape if place in side else None for side in (flat, wanted))
         if there != right:
             raise CheckpointError(
-                f"adapter.base={config.base}: {place} is {_shown(there)}, but in this "
-                f"{network.name} it is {_shown(right)}"
+                f"adapter.base={config.base}: {place} is {shown(there)}, but in this "
+                f"{network.name} it is {shown(right)}"
             )
         if not np.isfinite(flat[place]).all():
             raise CheckpointError(
@@ -118,7 +121,8 @@ def base(config: Config, network: models.Config, plain: Model) -> Params | None:
     return jax.tree.map(jnp.asarray, found)
 
 
-def _shown(shape: tuple[int, ...] | None) -> str:
+def shown(shape: tuple[int, ...] | None) -> str:
+    """Returns a shape for a message; None is an array that is not there."""
     return "absent" if shape is None else str(list(shape))
 
 

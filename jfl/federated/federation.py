@@ -21,7 +21,7 @@ from jfl.datasets import base as datasets
 from jfl.datasets.base import Dataset
 from jfl.errors import UsageError
 from jfl.federated import adapter as adapters
-from jfl.federated import checks, operations
+from jfl.federated import adapter_start, checks, operations
 from jfl.federated.algorithms.base import Algorithm, RoundData, State
 from jfl.federated.clients import data as client_data
 from jfl.federated.clients import plan as plans
@@ -60,6 +60,8 @@ class Federation:
     rows: dict[str, Rows]
     base: Params | None = None
     """Weights of `adapter.base`; None = those that are drawn."""
+    start: Params | None = None
+    """The adapter of `adapter.start`; None = as it is drawn."""
 
     @property
     def plan(self) -> Plan:
@@ -69,7 +71,8 @@ class Federation:
     def initial(self) -> State:
         """The state before the first round: every client starts from the same model."""
         drawn = jax.jit(self.model.init)(stream(self.experiment.seed, "init"))
-        params, _ = adapters.with_base(drawn[0], drawn[1], self.base)
+        params, frozen = adapters.with_base(drawn[0], drawn[1], self.base)
+        params, _ = adapter_start.applied(params, frozen, self.start)
         return self.algorithm.init(self.model.in_order(params), self.experiment.clients)
 
     @cached_property
@@ -191,7 +194,9 @@ def prepare(
     model = _model(experiment, dataset, plan.lowering)
     drawn = jax.jit(model.init)(stream(experiment.seed, "init"))
     base = _base(experiment, dataset)
-    _, frozen = adapters.with_base(drawn[0], drawn[1], base)
+    params, frozen = adapters.with_base(drawn[0], drawn[1], base)
+    start = _start(experiment, model, frozen, notes)
+    _, frozen = adapter_start.applied(params, frozen, start)
     everywhere = meshes.everywhere(mesh)
     owners = {part: getattr(partition, part) for part in ("train", "valid", "test")}
     chunks = plans.CHUNKS[plan.backend]
@@ -201,8 +206,9 @@ def prepare(
     rows |= _ranks(experiment, rows["train"])
     client = Client(frozen, model, experiment.train, plan)
     return Federation(
-        experiment, dataset, partition, model, client, algorithm, tuple(notes), samples, rows, base
-    )
+        experiment, dataset, partition, model, client, algorithm, tuple(notes), samples, rows, base,
+        start,
+    )  # fmt: skip
 
 
 def merged(federation: Federation) -> tuple[Federation, Callable[[Params], Params]]:
@@ -222,6 +228,14 @@ def _base(experiment: Experiment, dataset: Dataset) -> Params | None:
         return None
     plain = _plain(experiment, dataset, "native")
     return adapters.base(experiment.adapter, experiment.model, plain)
+
+
+def _start(experiment: Experiment, model: Model, frozen: Params, notes: list[str]) -> Params | None:
+    if experiment.adapter is None:
+        return None
+    start, said = adapter_start.read(experiment.adapter, experiment.model, model, frozen)
+    notes += said
+    return start
 
 
 def _ranks(experiment: Experiment, rows: Rows) -> dict[str, Rows]:
