@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from interop import experiments, one_model, to_adapter, to_file, to_run
+from interop import experiments, one_model, to_adapter, to_file, to_run, torch_state
 from interop import snapshot as snapshots
 from interop.formats import find
 from interop.gguf import convert as gguf
@@ -129,6 +129,28 @@ def one(
         with one_model.sensible(source, "weights"):
             planned = to_run.plan(snapshot, wanted, input_shape)
         return planned.settings, tree.nested(planned.first.params)
+
+
+def difference(
+    source: Path, model: str, wanted: dict[str, tuple[int, ...]], input_shape: tuple[int, ...]
+) -> str | None:
+    """Returns how the first array that is not as a network has it differs, by torch's names.
+
+    Args:
+        source: a file of one model.
+        model: the network's name.
+        wanted: shapes of all its arrays by jfl's dotted path.
+        input_shape: of one sample.
+
+    Raises:
+        JflError: it cannot be read, or holds models of many clients.
+    """
+    with budget.held(source):
+        found = read(source, Wanted(model=model)).common
+    if found is None:
+        return None
+    given = {name: (tuple(t.shape), str(t.dtype)) for name, t in found.state.items()}
+    return torch_state.difference(given, model, wanted, input_shape)
 
 
 def read(source: Path, wanted: Wanted) -> Snapshot:

@@ -112,6 +112,42 @@ def from_torch(
     return Imported(found, settings, scheme, dict(sorted(params.items())), made, skipped, notes)
 
 
+def difference(
+    given: Mapping[str, tuple[tuple[int, ...], str]],
+    model: str,
+    wanted: Mapping[str, tuple[int, ...]],
+    input_shape: tuple[int, ...],
+) -> str | None:
+    """Returns in what the first array of a state dict differs from those of a network.
+
+    Args:
+        given: shape and type of each array.
+        model: the network's name.
+        wanted: shapes of its arrays by jfl's dotted path.
+        input_shape: of one sample.
+    """
+    there, _ = _unwrapped(given)
+    there = {name: about for name, about in there.items() if not name.endswith(names.COUNTERS)}
+    zeros = {path: np.zeros(shape, np.float32) for path, shape in wanted.items()}
+    lines: list[list[str]] = []
+    for scheme in schemes(model):
+        made = to_torch(zeros, model, input_shape, scheme)
+        right = {name: array.shape for name, array in made.items()}
+        said = []
+        for name in [*right, *(name for name in there if name not in right)]:
+            shape, dtype = there.get(name, (None, "float"))
+            if shape != right.get(name):
+                ours, theirs = (
+                    "absent" if known is None else str(list(known))
+                    for known in (right.get(name), shape)
+                )
+                said.append(f"{name} is {theirs}, but in this {model} it is {ours}")
+            elif "int" in dtype or dtype == "bool":
+                said.append(f"{name} is {dtype}, but weights are floats")
+        lines.append(said)
+    return next(iter(min(lines, key=len)), None)
+
+
 def _layer(
     given: State, layer: str, module: str
 ) -> tuple[dict[str, Array], dict[str, tuple[str, ...]]]:

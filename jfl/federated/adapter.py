@@ -24,6 +24,8 @@ from jfl.types import Params
 
 BASE = "base"
 """The entry of a checkpoint that says for which base its adapters are, and how they mix."""
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""What a folder of weights holds."""
 _WORD = 8  # letters of a rule's name in a checkpoint
 
 
@@ -31,8 +33,8 @@ class Config(lora.Config):
     """The `adapter` section."""
 
     base: str | None = None
-    """Weights that stay: a run whose clients share one model, or a file of weights (.pt, .pth,
-    .safetensors, .npz); none = weights as they are drawn."""
+    """Weights that stay: a run whose clients share one model, a file of weights (.pt, .pth,
+    .safetensors, .npz) or a folder with one; none = weights as they are drawn."""
     start: str | None = None
     """An adapter to go on from: a run's, a folder of PEFT, or a file of LoRA matrices (.pt, .pth,
     .safetensors, .npz); none = one that changes nothing yet."""
@@ -104,9 +106,9 @@ def base(config: Config, network: models.Config, plain: Model) -> Params | None:
         raise UsageError(
             f"adapter.base={config.base} is not there; name a run or a file of weights"
         )
-    found = _of_run(path) if path.is_dir() else _of_file(path, network, plain)
     wanted = tree.paths(jax.eval_shape(lambda: plain.init(jax.random.key(0))[0]))
-    flat = tree.paths(found)
+    whole = _of_run(path) if is_run(path) else _of_file(config, path, network, plain, wanted)
+    flat = tree.paths(whole)
     for place in (*plain.order, *sorted(flat.keys() - wanted.keys())):
         there, right = (side[place].shape if place in side else None for side in (flat, wanted))
         if there != right:
@@ -118,7 +120,12 @@ def base(config: Config, network: models.Config, plain: Model) -> Params | None:
             raise CheckpointError(
                 f"adapter.base={config.base}: {place} has numbers that are not finite"
             )
-    return jax.tree.map(jnp.asarray, found)
+    return jax.tree.map(jnp.asarray, whole)
+
+
+def is_run(path: Path) -> bool:
+    """Tells whether a path is the folder of a run."""
+    return (path / "config.yaml").is_file()
 
 
 def shown(shape: tuple[int, ...] | None) -> str:
@@ -142,8 +149,32 @@ def _of_run(path: Path) -> Params:
     return run.checkpoints.read_clients(number, "shared.params", None)
 
 
-def _of_file(path: Path, network: models.Config, plain: Model) -> Params:
-    return files.open_model(path, network.name, plain.input_shape).params
+def _of_file(
+    config: Config, path: Path, network: models.Config, plain: Model, wanted: dict[str, Any]
+) -> Params:
+    if path.is_dir():
+        found = next((path / name for name in WEIGHTS if (path / name).is_file()), None)
+        if found is None:
+            raise UsageError(
+                f"adapter.base={config.base} is neither a run nor a folder with {WEIGHTS[0]}"
+            )
+        path = found
+    if path.suffix.lower() == ".gguf" or (path.parent / "config.json").is_file():
+        raise UsageError(
+            f"adapter.base={config.base} holds a network of language, and model.name="
+            f"{network.name} is another; give a run or a file of weights of one"
+        )
+    shapes = {place: wanted[place].shape for place in plain.order}
+    try:
+        params = files.open_model(path, network.name, plain.input_shape).params
+    except CheckpointError as error:
+        said = files.difference(path, network.name, shapes, plain.input_shape)
+        raise CheckpointError(f"adapter.base={config.base}: {said or error}") from error
+    if {place: leaf.shape for place, leaf in tree.paths(params).items()} != shapes:
+        said = files.difference(path, network.name, shapes, plain.input_shape)
+        if said:
+            raise CheckpointError(f"adapter.base={config.base}: {said}")
+    return params
 
 
 def with_base(params: Params, frozen: Params, weights: Params | None) -> tuple[Params, Params]:

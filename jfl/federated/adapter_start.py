@@ -55,7 +55,7 @@ def read(
             f"adapter.start={config.start} is not there; name a run, a folder of PEFT or a file of "
             "LoRA matrices"
         )
-    if (path / "config.yaml").is_file():
+    if adapters.is_run(path):
         found, scales = _of_run(path, model, frozen)
     else:
         opened = files.open_matrices(path, network.name, frozen["base"], model.input_shape)

@@ -21,7 +21,7 @@ from jfl.datasets import base as datasets
 from jfl.datasets.base import Dataset
 from jfl.errors import UsageError
 from jfl.federated import adapter as adapters
-from jfl.federated import adapter_start, checks, operations
+from jfl.federated import adapter_start, checks, operations, traffic
 from jfl.federated.algorithms.base import Algorithm, RoundData, State
 from jfl.federated.clients import data as client_data
 from jfl.federated.clients import plan as plans
@@ -34,6 +34,7 @@ from jfl.federated.experiment import Experiment
 from jfl.federated.partition import base as partitions
 from jfl.federated.partition.base import Partition
 from jfl.federated.streams import stream
+from jfl.federated.traffic import Traffic
 from jfl.models import base as models
 from jfl.models.base import Model
 from jfl.runs import backend as backends
@@ -82,15 +83,19 @@ class Federation:
         return tree.nbytes(params)
 
     def operations(self, size: int) -> tuple[float, float]:
-        """Returns the operations of a local step and of the model alone, for a batch of a size."""
-        shape, classes = self.dataset.input_shape, self.dataset.num_classes
-        return operations.counted(self.experiment.model, shape, classes, size)
+        """Returns the operations of a local step and of the model alone, for a batch of a size.
+
+        A step with an adapter has no gradients of frozen kernels.
+        """
+        model = _model(self.experiment, self.dataset, "native")
+        return operations.counted(model, size, words=models.takes_words(self.experiment.model))
 
     @cached_property
-    def sent_bytes(self) -> int:
-        """Bytes that go to a client and come back."""
+    def traffic(self) -> Traffic:
+        """Bytes that go to clients and come back."""
         params, _ = jax.eval_shape(self.model.init, jax.random.key(0))
-        return tree.nbytes(jax.eval_shape(self.algorithm.sent, params))
+        sent, config = jax.eval_shape(self.algorithm.sent, params), self.experiment.adapter
+        return traffic.of(sent, config.client_ranks, config.rank) if config else traffic.of(sent)
 
     @cached_property
     def sample_operations(self) -> float:

@@ -158,6 +158,27 @@ def open_model(
         return Opened(model, params, None, None, hashlib.file_digest(file, "sha256").hexdigest())
 
 
+def difference(
+    path: Path, name: str, wanted: Mapping[str, tuple[int, ...]], input_shape: tuple[int, ...]
+) -> str | None:
+    """Returns how the first array of a file differs from what a network has, by torch's names.
+
+    Args:
+        path: the file.
+        name: the network, such as cnn.
+        wanted: shapes of its arrays by dotted path.
+        input_shape: of one sample.
+
+    Returns:
+        Such as "fc1.bias is absent, but in this mlp it is [12]"; None where all are alike.
+
+    Raises:
+        JflError: as `open_model`.
+    """
+    convert = importlib.import_module("interop.convert")
+    return convert.difference(path, name, dict(wanted), input_shape)
+
+
 def write_model(
     path: Path, model: base.Config, params: Params, input_shape: tuple[int, ...] | None = None
 ) -> int:
