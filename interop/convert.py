@@ -3,7 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from interop import experiments, one_model, to_file, to_run
+from interop import (
+    experiments,
+    one_model,
+    to_adapter,
+    to_file,
+    to_language,
+    to_run,
+    torch_state,
+)
 from interop import snapshot as snapshots
 from interop.formats import find
 from interop.gguf import convert as gguf
@@ -27,6 +35,7 @@ def run(
     suffix: str | None,
     dry: bool,
     base: str | None = None,
+    merged: bool = False,
 ) -> dict[str, Any]:
     """Converts, and returns the answer of the command.
 
@@ -40,6 +49,7 @@ def run(
         suffix: of the files in a folder.
         dry: whether nothing is written.
         base: the folder of the network that an adapter is put into.
+        merged: whether a run's adapters become whole weights, also in a folder.
 
     Raises:
         JflError: whatever is wrong, before or without leaving half a file.
@@ -52,6 +62,7 @@ def run(
             others = {
                 "--client": client, "--names": scheme, "--model": wanted.model, "--key": wanted.key,
                 "--data": wanted.data, "key=value": wanted.changes or None,
+                "--merged": merged or None,
             }  # fmt: skip
             if other := next((option for option, given in others.items() if given), None):
                 raise UsageError(f"{other} does not go with folders of transformers and PEFT")
@@ -60,12 +71,10 @@ def run(
             into = None if base is None else Path(base)
             return folders.run(source, target, base=into, suffix=suffix, dry=dry)
         if source.is_dir() and (source / "config.yaml").is_file():
-            if target.suffix.lower() not in to_file.SUFFIXES and suffix is None:
-                suffix = ".safetensors"
-            return to_file.from_run(
-                source, target, which=which, client=client, scheme=scheme,
-                suffix=suffix or ".safetensors", dry=dry,
-            )  # fmt: skip
+            given = {"which": which, "client": client, "dry": dry, "merged": merged}
+            return _of_run(source, target, scheme=scheme, suffix=suffix, **given)
+        if merged:
+            raise UsageError(f"--merged takes a run with adapters, and {source} is no run")
         snapshot = read(source, wanted)
         if suffix is not None or target.suffix.lower() in to_file.SUFFIXES:
             return to_file.from_snapshot(
@@ -101,6 +110,27 @@ def run(
         }
 
 
+def _of_run(
+    source: Path,
+    target: Path,
+    *,
+    scheme: str | None,
+    suffix: str | None,
+    merged: bool,
+    **given: Any,
+) -> dict[str, Any]:
+    if to_language.takes(source):
+        return to_language.run(source, target, suffix=suffix, merged=merged, **given)
+    if merged and suffix is None:
+        suffix = ".safetensors"
+    if to_adapter.takes(source):
+        return to_adapter.run(source, target, scheme=scheme, suffix=suffix, **given)
+    if merged:
+        raise UsageError(f"--merged takes a run with adapters, and {source} has none")
+    suffix = suffix or ".safetensors"
+    return to_file.from_run(source, target, scheme=scheme, suffix=suffix, **given)
+
+
 def one(
     source: Path, model: str | None, input_shape: tuple[int, ...] | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -117,6 +147,28 @@ def one(
         with one_model.sensible(source, "weights"):
             planned = to_run.plan(snapshot, wanted, input_shape)
         return planned.settings, tree.nested(planned.first.params)
+
+
+def difference(
+    source: Path, model: str, wanted: dict[str, tuple[int, ...]], input_shape: tuple[int, ...]
+) -> str | None:
+    """Returns how the first array that is not as a network has it differs, by torch's names.
+
+    Args:
+        source: a file of one model.
+        model: the network's name.
+        wanted: shapes of all its arrays by jfl's dotted path.
+        input_shape: of one sample.
+
+    Raises:
+        JflError: it cannot be read, or holds models of many clients.
+    """
+    with budget.held(source):
+        found = read(source, Wanted(model=model)).common
+    if found is None:
+        return None
+    given = {name: (tuple(t.shape), str(t.dtype)) for name, t in found.state.items()}
+    return torch_state.difference(given, model, wanted, input_shape)
 
 
 def read(source: Path, wanted: Wanted) -> Snapshot:

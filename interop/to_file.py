@@ -59,10 +59,10 @@ def from_run(
     def checked(one: int) -> dict[str, np.ndarray]:
         made = state(one)
         if torch_logits.available() and shape is not None:
-            compared.append(_compare(made, experiment, shape, named))
+            compared.append(compare(made, experiment, shape, named))
         return made
 
-    done = _write_all(target, checked, count, client if personal else 0, suffix, dry)
+    done = write_all(target, checked, count, client if personal else 0, suffix, dry)
     return {
         "source": str(source), "destination": str(target), **done,
         "kind": "torch state dict", "round": number, "model": experiment.model.name,
@@ -87,7 +87,7 @@ def from_snapshot(
     def state(one: int) -> dict[str, np.ndarray]:
         return {name: tensor.read() for name, tensor in models[one].state.items()}
 
-    done = _write_all(target, state, len(models), client, suffix, dry)
+    done = write_all(target, state, len(models), client, suffix, dry)
     return {
         "source": str(source), "destination": str(target), **done, "kind": "torch state dict",
         "skipped": list(snapshot.skipped),
@@ -95,7 +95,7 @@ def from_snapshot(
     }  # fmt: skip
 
 
-def _write_all(
+def write_all(
     target: Path, state: Callable[[int], State], count: int, client: int | None, suffix: str,
     dry: bool,
 ) -> dict[str, Any]:  # fmt: skip
@@ -144,15 +144,17 @@ def input_shape(experiment: Experiment, folder: RunFolder) -> tuple[int, ...] | 
     return (size, size, shape[2]) if size else shape
 
 
-def _compare(
+def compare(
     state: State, experiment: Experiment, shape: tuple[int, ...], scheme: str | None
 ) -> float:
+    """Returns how far jfl's logits are from torch's, of weights as they are written."""
     model = experiment.model.name
     made = torch_state.from_torch(state, model, shape)
     chosen = scheme or torch_state.schemes(model)[0]
     layers = torch_logits.layers_of(model, chosen, made.params)
     rng, config = np.random.default_rng(0), experiment.model
     x = rng.normal(size=(_CLASSES, *shape)).astype(np.float32)
+    assert isinstance(config, models.Config)
     if models.takes_words(config):
         words = made.settings["words"]
         x = rng.integers(0, words, (_CLASSES, *shape)).astype(np.int32)

@@ -56,8 +56,8 @@ def to_torch(
             raise CheckpointError(f"{path} is no array of model.name={model}")
         array = np.asarray(value)
         if leaf == "kernel":
-            picture = _picture(model, layer, array, params, input_shape)
-            array = layout.to_torch(layout.flatten_as_torch(array, picture) if picture else array)
+            seen = picture(model, layer, array, params, input_shape)
+            array = layout.to_torch(layout.flatten_as_torch(array, seen) if seen else array)
         word = leaf if leaf == "bias" else "weight"
         state[names.array(layers[layer], word)] = np.ascontiguousarray(array)
     return state
@@ -100,9 +100,9 @@ def from_torch(
             made[f"{layer}.{leaf}"] = tuple(wrapper + name for name in sources[leaf])
             used.update(sources[leaf])
     for path in [p for p in params if p.endswith("kernel")]:
-        picture = _picture(found, path.rpartition(".")[0], params[path], params, input_shape)
-        if picture:
-            params[path] = layout.flatten_as_jfl(params[path], picture)
+        seen = picture(found, path.rpartition(".")[0], params[path], params, input_shape)
+        if seen:
+            params[path] = layout.flatten_as_jfl(params[path], seen)
     if missed := sorted(known - used):
         raise CheckpointError(f"{missed[0]} is no array of model.name={found}")
     notes = ()
@@ -110,6 +110,42 @@ def from_torch(
         notes = ("BatchNorm was folded into the convolutions: for evaluation, not for training on",)
     skipped = tuple(sorted(wrapper + k for k in given.keys() - known))
     return Imported(found, settings, scheme, dict(sorted(params.items())), made, skipped, notes)
+
+
+def difference(
+    given: Mapping[str, tuple[tuple[int, ...], str]],
+    model: str,
+    wanted: Mapping[str, tuple[int, ...]],
+    input_shape: tuple[int, ...],
+) -> str | None:
+    """Returns in what the first array of a state dict differs from those of a network.
+
+    Args:
+        given: shape and type of each array.
+        model: the network's name.
+        wanted: shapes of its arrays by jfl's dotted path.
+        input_shape: of one sample.
+    """
+    there, _ = _unwrapped(given)
+    there = {name: about for name, about in there.items() if not name.endswith(names.COUNTERS)}
+    zeros = {path: np.zeros(shape, np.float32) for path, shape in wanted.items()}
+    lines: list[list[str]] = []
+    for scheme in schemes(model):
+        made = to_torch(zeros, model, input_shape, scheme)
+        right = {name: array.shape for name, array in made.items()}
+        said = []
+        for name in [*right, *(name for name in there if name not in right)]:
+            shape, dtype = there.get(name, (None, "float"))
+            if shape != right.get(name):
+                ours, theirs = (
+                    "absent" if known is None else str(list(known))
+                    for known in (right.get(name), shape)
+                )
+                said.append(f"{name} is {theirs}, but in this {model} it is {ours}")
+            elif "int" in dtype or dtype == "bool":
+                said.append(f"{name} is {dtype}, but weights are floats")
+        lines.append(said)
+    return next(iter(min(lines, key=len)), None)
 
 
 def _layer(
@@ -146,6 +182,23 @@ def usual(model: "models.Config") -> str | None:
 def schemes(model: str) -> list[str]:
     """Returns the names of the schemes a model can be written in."""
     return list(names.SCHEMES.get(model, {"plain": {}}))
+
+
+def picture(
+    model: str,
+    layer: str,
+    kernel: Array,
+    params: Mapping[str, Array],
+    input_shape: tuple[int, ...] | None,
+) -> layout.Picture | None:
+    """Returns the picture a dense layer sees flattened, None where there is none."""
+    if model == "cnn" and layer == "fc":
+        return layout.cnn_picture(kernel.shape[0], params["conv2.kernel"].shape[-1], input_shape)
+    first = "fc1" if "fc1.kernel" in params else "head"
+    if model == "mlp" and layer == first and input_shape is not None and len(input_shape) == 3:
+        height, width, channels = input_shape
+        return height, width, channels
+    return None
 
 
 def _scheme(model: str, scheme: str | None, params: Mapping[str, Any]) -> names.Scheme:
@@ -249,23 +302,6 @@ def _unwrapped(state: State) -> tuple[dict[str, Any], str]:
             given = {key.removeprefix(prefix): value for key, value in given.items()}
             wrapper += prefix
     return given, wrapper
-
-
-def _picture(
-    model: str,
-    layer: str,
-    kernel: Array,
-    params: Mapping[str, Array],
-    input_shape: tuple[int, ...] | None,
-) -> layout.Picture | None:
-    """Returns the picture a dense layer sees flattened, None where there is none."""
-    if model == "cnn" and layer == "fc":
-        return layout.cnn_picture(kernel.shape[0], params["conv2.kernel"].shape[-1], input_shape)
-    first = "fc1" if "fc1.kernel" in params else "head"
-    if model == "mlp" and layer == first and input_shape is not None and len(input_shape) == 3:
-        height, width, channels = input_shape
-        return height, width, channels
-    return None
 
 
 def _array(value: Any) -> Array:

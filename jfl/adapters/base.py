@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from jfl import tree
 from jfl.adapters import lora
@@ -77,7 +78,7 @@ def beside(config: Config, name: str, model: Model) -> Model:
         UsageError: as `build`.
     """
     wrap = Wrapping(config)
-    whole = model.wrapped(wrap)
+    whole = model.wrapped(wrap, _seeded if config.dropout else None)
     shapes, _ = jax.eval_shape(lambda: whole.init(jax.random.key(0)))
     wrap.require_fit(name, [path for path, _ in layers(shapes)])
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -93,6 +94,15 @@ def beside(config: Config, name: str, model: Model) -> Model:
 
     order = tuple(path for path in whole.order if path in trained)
     return replace(whole.through(both), init=init, order=order)
+
+
+def _seeded(module: nnx.Module, rngs: nnx.Rngs) -> None:
+    """Gives the adapted layers of a network that classifies what their dropout draws from."""
+    if isinstance(module, lora.CLASSIFYING):
+        module.rngs = rngs
+    for child in list(vars(module).values()):
+        if isinstance(child, nnx.Module) and not isinstance(child, nnx.Rngs):
+            _seeded(child, rngs)
 
 
 def drawn(config: Config, shapes: Params, key: PRNGKey, base: Params) -> Params:

@@ -3,7 +3,9 @@
 Source: Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang, Chen, "LoRA: Low-Rank Adaptation of Large
 Language Models", ICLR 2022 (arXiv 2106.09685); rank-stabilised: Kalajdzievski, 2023
 (arXiv 2312.03732). A layer y = x W becomes y + s (dropout(x) a) b with s = alpha / rank, or
-alpha / sqrt(rank); a is uniform within 1/sqrt(inputs) at first and b zero, as peft has it.
+alpha / sqrt(rank); a is uniform within 1/sqrt(inputs) at first and b zero, as peft has it. Inside a
+recurrence dropout falls on rows of a, as weights are dropped there by Merity, Keskar and Socher,
+"Regularizing and Optimizing LSTM Language Models", ICLR 2018.
 """
 
 from collections.abc import Sequence
@@ -42,7 +44,8 @@ class Config(Section):
     rslora: Switch = False
     """Their product counts alpha / sqrt(rank) instead."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of what enters the first matrix that is zeroed in training."""
+    """Share of what enters the first matrix that is zeroed in training; beside the kernel of an
+    LSTM's state the same for all words and texts of a batch."""
     targets: tuple[str, ...] = ("*",)
     """Which layers: whole paths or their ends, such as attention.qkv; * stands for anything. In a
     federation of networks of language: layers.* where it is not set."""
@@ -126,20 +129,31 @@ class AdaptedEmbedding(language.Embedding):
 class AdaptedAffine(layers.Dense):
     """A Dense of networks that classify with a LoRA beside it."""
 
+    rngs: nnx.Rngs | None = None
+    """What dropout draws from, in training; such a network passes its layers nothing."""
+
     def __init__(self, layer: layers.Dense, lora: LoRA):
         self.kernel, self.bias, self.lora = layer.kernel, layer.bias, lora
 
     def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
         """Maps the last axis."""
-        return super().__call__(x) + self.lora(x, None)
+        return super().__call__(x) + self.lora(x, self.rngs)
 
     def weights(self) -> Float[Array, "i o"]:
-        """Returns the kernel and the product beside it, added up once for a whole loop."""
-        return super().weights() + self.lora.beside(self.lora.a[...])
+        """Returns the kernel and the product beside it, added up once for a whole loop.
+
+        Its dropout is one for all samples and steps: it zeroes whole rows of the first matrix.
+        """
+        a = self.lora.a[...]
+        kept = dropout(jnp.ones((len(a), 1), a.dtype), self.lora.rate, self.rngs)
+        return super().weights() + self.lora.beside(a * jnp.broadcast_to(kept, a.shape))
 
 
 class AdaptedConv(layers.Conv):
     """A Conv beside which a thin one and a map of its channels stand."""
+
+    rngs: nnx.Rngs | None = None
+    """As that of `AdaptedAffine`."""
 
     def __init__(self, layer: layers.Conv, lora: LoRA):
         self.kernel, self.bias, self.lora = layer.kernel, layer.bias, lora
@@ -148,16 +162,19 @@ class AdaptedConv(layers.Conv):
     def __call__(self, x: Float[Array, "B H W i"]) -> Float[Array, "B h w o"]:
         """Convolves."""
         a = self.lora.a[...].astype(x.dtype)
-        inner = self.convolve(x, a, self.stride, self.padding)
+        dropped = dropout(x, self.lora.rate, self.rngs)
+        inner = self.convolve(dropped, a, self.stride, self.padding)
         return super().__call__(x) + self.lora.beside(inner)
 
 
-_CLASSIFYING: dict[type, type] = {layers.Dense: AdaptedAffine, layers.Conv: AdaptedConv}
+CLASSIFYING = (AdaptedAffine, AdaptedConv)
+"""Layers that get their random streams in `rngs`."""
 _ADAPTED: dict[type, type] = {
     language.Dense: AdaptedDense,
     language.Head: AdaptedHead,
     language.Embedding: AdaptedEmbedding,
-    **_CLASSIFYING,
+    layers.Dense: AdaptedAffine,
+    layers.Conv: AdaptedConv,
 }
 
 
@@ -173,17 +190,12 @@ class Wrapping:
         """Returns the layer, or one with a LoRA beside it where a target fits.
 
         Raises:
-            UsageError: the rank is above one of its sides, or dropout has no random keys there.
+            UsageError: the rank is above one of its sides.
         """
         config = self._config
         self.seen.append(path)
         if type(layer) not in _ADAPTED or not any(fits(path, t) for t in config.targets):
             return layer
-        if type(layer) in _CLASSIFYING and config.dropout:
-            raise UsageError(
-                f"adapter.dropout={config.dropout:g}: {path} is a layer of a network that "
-                "classifies, which draws nothing at random; set it to 0"
-            )
         table = isinstance(layer, language.Embedding)
         weight = (layer.embedding if table else layer.kernel)[...]
         rank, smaller = config.rank_of(path), min(prod(weight.shape[:-1]), weight.shape[-1])

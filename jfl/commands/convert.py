@@ -22,6 +22,7 @@ Examples:
   jfl convert best_snapshot.pkl outputs/old --classes mini_fl,src --dry-run
   jfl convert best_snapshot.pkl models --format safetensors
   jfl convert outputs/tiny_fomo/2026-01-31-1 client7.safetensors --client 7
+  jfl convert outputs/my_lora/2026-01-31-1 adapter7 --client 7 --round 5
   jfl convert model.pth model.npz
   jfl convert aph_head_Cifar10_pr_0.2.pkl outputs/old --as-heads aph
   jfl convert gpt2 gpt2-torch --format bin
@@ -57,6 +58,9 @@ Examples:
     "--into", "base", metavar="DIR",
     help="Put the adapter SRC into the network in this folder; DST is a new folder.",
 )  # fmt: skip
+@click.option(
+    "--merged", is_flag=True, help="Of a run with adapters: whole weights, also in a folder DST."
+)
 @click.option("--names", metavar="SCHEME", help="Names torch gets: pfllib, plain, torchvision, ...")
 @click.option(
     "--classes", default="", metavar="A,B",
@@ -71,7 +75,8 @@ def convert(source: str, destination: str | None, **flags: Any) -> None:
     """Convert models and snapshots.
 
     DST is a file (.safetensors, .npz, .pt, .pth, .bin), a folder for one file a client (--format),
-    the name of a new run, or with --as-heads a run there is. A folder of transformers or PEFT
+    the name of a new run, or with --as-heads a run there is. Of a run with adapters a folder DST is
+    one of PEFT, and a file holds the base with the adapter in it. A folder of transformers or PEFT
     becomes another, and a .gguf becomes one of transformers. Pickles are read as data: nothing in
     a file is imported or executed.
     """
@@ -116,7 +121,7 @@ def convert(source: str, destination: str | None, **flags: Any) -> None:
         Path(source), Path(destination), wanted,
         client=flags["client"], which=flags["which"], scheme=flags["names"],
         suffix=f".{flags['form']}" if flags["form"] else None, dry=flags["dry_run"],
-        base=flags["base"],
+        base=flags["base"], merged=flags["merged"],
     )  # fmt: skip
     _say(screen, result, dry=flags["dry_run"])
     if flags["as_json"]:

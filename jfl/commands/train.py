@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from jfl.commands import options
+from jfl.commands import old_flags, options
 from jfl.commands.options import answer
 
 
@@ -28,6 +28,7 @@ Examples:
 @click.option("--replan", is_flag=True, help="With --resume: let the plan change; bits may too.")
 @click.option("--detach", is_flag=True, help="Run in the background; see jfl runs, logs, stop.")
 @click.option("--dry-run", is_flag=True, help="Say what would run, and how; train nothing.")
+@old_flags.accepted
 @options.out
 @options.data_dir
 @options.cache
@@ -46,7 +47,8 @@ def train(words: tuple[str, ...], **flags: Any) -> int:
 
     names = [word for word in words if "=" not in word]
     changes = [word for word in words if "=" in word] + list(flags["changes"])
-    changes += ["adapter.name=lora"] if flags["lora"] else []
+    names, changes, said = old_flags.taken(names, changes, flags)
+    changes += ["adapter.name=lora"] if flags["lora"] or flags["old_lora"] else []
     settings = options.data_settings(flags)
     changes += [f"data.{key}={json.dumps(value)}" for key, value in settings.items()]
     changes += [f"plugins={json.dumps(flags['plugins'])}"] if flags["plugins"] else []
@@ -54,6 +56,8 @@ def train(words: tuple[str, ...], **flags: Any) -> int:
     if flags["detach"] and not flags["dry_run"]:
         return in_background(as_json=flags["as_json"])
     watch = Live(Screen(stderr=flags["as_json"]))
+    if said:
+        watch.say(f"note: {said}")
     shared = {"device": flags["device"], "dry_run": flags["dry_run"]}
     if flags["resume"]:
         summary, code = start.go_on(

@@ -18,12 +18,20 @@ from jfl.errors import CheckpointError, UsageError
 from jfl.federated import networks
 from jfl.models import files
 from jfl.models.base import Model
+from jfl.models.language import base as languages
 from jfl.runs.folder import RunFolder
 from jfl.runs.reopen import chosen
 from jfl.types import Params
 
 BASE = "base"
 """The entry of a checkpoint that says for which base its adapters are, and how they mix."""
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""What a folder of weights holds."""
+_TRAINING = {
+    "vocabulary", "context", "init_std", "attention_dropout", "embedding_dropout",
+    "residual_dropout",
+}  # fmt: skip
+"""Settings of a network of language that its weights do not depend on, or whose arrays tell."""
 _WORD = 8  # letters of a rule's name in a checkpoint
 
 
@@ -31,8 +39,12 @@ class Config(lora.Config):
     """The `adapter` section."""
 
     base: str | None = None
-    """Weights that stay: a run whose clients share one model, or a file of weights (.pt, .pth,
-    .safetensors, .npz); none = weights as they are drawn."""
+    """Weights that stay: a run whose clients share one model, a file of weights (.pt, .pth,
+    .safetensors, .npz) or a folder with one, of language a folder of transformers or a GGUF file;
+    none = weights as they are drawn."""
+    start: str | None = None
+    """An adapter to go on from: a run's, a folder of PEFT, or a file of LoRA matrices (.pt, .pth,
+    .safetensors, .npz); none = one that changes nothing yet."""
     aggregate: Rule = "fedit"
     """How adapters become one: fedit: means of both factors; ffa: the first factor never trains;
     svd: the mean of products, brought back to the rank; stack: products are added up in full."""
@@ -112,24 +124,30 @@ def base(config: Config, network: networks.Config, plain: Model) -> Params | Non
         raise UsageError(
             f"adapter.base={config.base} is not there; name a run or a file of weights"
         )
-    found = _of_run(path) if path.is_dir() else _of_file(path, network, plain)
     wanted = tree.paths(jax.eval_shape(lambda: plain.init(jax.random.key(0))[0]))
-    flat = tree.paths(found)
+    whole = _of_run(path) if is_run(path) else _of_file(config, path, network, plain, wanted)
+    flat = tree.paths(whole)
     for place in (*plain.order, *sorted(flat.keys() - wanted.keys())):
         there, right = (side[place].shape if place in side else None for side in (flat, wanted))
         if there != right:
             raise CheckpointError(
-                f"adapter.base={config.base}: {place} is {_shown(there)}, but in this "
-                f"{network.name} it is {_shown(right)}"
+                f"adapter.base={config.base}: {place} is {shown(there)}, but in this "
+                f"{network.name} it is {shown(right)}"
             )
         if not np.isfinite(flat[place]).all():
             raise CheckpointError(
                 f"adapter.base={config.base}: {place} has numbers that are not finite"
             )
-    return jax.tree.map(jnp.asarray, found)
+    return jax.tree.map(jnp.asarray, whole)
 
 
-def _shown(shape: tuple[int, ...] | None) -> str:
+def is_run(path: Path) -> bool:
+    """Tells whether a path is the folder of a run."""
+    return (path / "config.yaml").is_file()
+
+
+def shown(shape: tuple[int, ...] | None) -> str:
+    """Returns a shape for a message; None is an array that is not there."""
     return "absent" if shape is None else str(list(shape))
 
 
@@ -149,8 +167,48 @@ def _of_run(path: Path) -> Params:
     return run.checkpoints.read_clients(number, "shared.params", None)
 
 
-def _of_file(path: Path, network: networks.Config, plain: Model) -> Params:
-    return files.open_model(path, network.name, plain.input_shape).params
+def _of_file(
+    config: Config, path: Path, network: networks.Config, plain: Model, wanted: dict[str, Any]
+) -> Params:
+    if isinstance(network, languages.Config):
+        return _of_language(config, path, network)
+    if path.is_dir():
+        found = next((path / name for name in WEIGHTS if (path / name).is_file()), None)
+        if found is None:
+            raise UsageError(
+                f"adapter.base={config.base} is neither a run nor a folder with {WEIGHTS[0]}"
+            )
+        path = found
+    if path.suffix.lower() == ".gguf" or (path.parent / "config.json").is_file():
+        raise UsageError(
+            f"adapter.base={config.base} holds a network of language, and model.name="
+            f"{network.name} is another; give a run or a file of weights of one"
+        )
+    shapes = {place: wanted[place].shape for place in plain.order}
+    try:
+        params = files.open_model(path, network.name, plain.input_shape).params
+    except CheckpointError as error:
+        said = files.difference(path, network.name, shapes, plain.input_shape)
+        raise CheckpointError(f"adapter.base={config.base}: {said or error}") from error
+    if {place: leaf.shape for place, leaf in tree.paths(params).items()} != shapes:
+        said = files.difference(path, network.name, shapes, plain.input_shape)
+        if said:
+            raise CheckpointError(f"adapter.base={config.base}: {said}")
+    return params
+
+
+def _of_language(config: Config, path: Path, network: languages.Config) -> Params:
+    found = files.open_language(path)
+    theirs = found.network
+    for name in ("name", *type(network).model_fields):
+        own = getattr(network, name)
+        if name in _TRAINING or (there := getattr(theirs, name, own)) == own:
+            continue
+        raise CheckpointError(
+            f"adapter.base={config.base} is a network with {name}={there}, and model.{name}={own}; "
+            f"set model.{name}={there}"
+        )
+    return found.params
 
 
 def with_base(params: Params, frozen: Params, weights: Params | None) -> tuple[Params, Params]:
@@ -162,8 +220,9 @@ def with_base(params: Params, frozen: Params, weights: Params | None) -> tuple[P
 
 
 def identity(config: Config, frozen: Params) -> dict[str, np.ndarray]:
-    """Returns the entry BASE of a checkpoint."""
-    digest = bytes.fromhex(tree.sha256(frozen["base"]))
+    """Returns the entry BASE of a checkpoint; of `ffa` its fixed factors belong to the base."""
+    fixed = {name: frozen[name] for name in ("base", "a") if name in frozen}
+    digest = bytes.fromhex(tree.sha256(fixed if "a" in fixed else frozen["base"]))
     word = config.aggregate.ljust(_WORD).encode()
     return {"sha256": np.frombuffer(digest, np.uint8), "rule": np.frombuffer(word, np.uint8)}
 

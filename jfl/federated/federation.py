@@ -3,7 +3,6 @@
 Nothing here depends on the round; `federate` trains it, `jfl eval` measures it.
 """
 
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -22,7 +21,7 @@ from jfl.datasets import base as datasets
 from jfl.datasets.base import Dataset
 from jfl.errors import UsageError
 from jfl.federated import adapter as adapters
-from jfl.federated import checks, networks, operations
+from jfl.federated import adapter_start, checks, networks, operations, traffic
 from jfl.federated.algorithms.base import Algorithm, RoundData, State
 from jfl.federated.clients import data as client_data
 from jfl.federated.clients import plan as plans
@@ -35,6 +34,8 @@ from jfl.federated.evaluation.evaluator import Evaluator, Result
 from jfl.federated.experiment import Experiment
 from jfl.federated.partition import base as partitions
 from jfl.federated.partition.base import Partition
+from jfl.federated.streams import stream
+from jfl.federated.traffic import Traffic
 from jfl.models.base import Lowering, Model
 from jfl.runs import backend as backends
 from jfl.sources import pictures
@@ -43,11 +44,6 @@ from jfl.types import Params, PRNGKey
 MEMORY_SHARE = 0.8  # of a device, where no budget is set
 _USUAL = 20.0  # floats beyond are not normalised
 _UNPLANNED = ("", "map", 1, "native", 1, "host", "gather")  # for a client that runs alone
-
-
-def stream(seed: int, name: str) -> PRNGKey:
-    """Returns the random stream of one purpose, so that changing one leaves the others alone."""
-    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
 
 
 @dataclass(frozen=True)
@@ -65,6 +61,8 @@ class Federation:
     rows: dict[str, Rows]
     base: Params | None = None
     """Weights of `adapter.base`; None = those that are drawn."""
+    start: Params | None = None
+    """The adapter of `adapter.start`; None = as it is drawn."""
 
     @property
     def plan(self) -> Plan:
@@ -74,7 +72,8 @@ class Federation:
     def initial(self) -> State:
         """The state before the first round: every client starts from the same model."""
         drawn = jax.jit(self.model.init)(stream(self.experiment.seed, "init"))
-        params, _ = adapters.with_base(drawn[0], drawn[1], self.base)
+        params, frozen = adapters.with_base(drawn[0], drawn[1], self.base)
+        params, _ = adapter_start.applied(params, frozen, self.start)
         return self.algorithm.init(self.model.in_order(params), self.experiment.clients)
 
     @cached_property
@@ -84,15 +83,21 @@ class Federation:
         return tree.nbytes(params)
 
     def operations(self, size: int) -> tuple[float, float]:
-        """Returns the operations of a local step and of the model alone, for a batch of a size."""
-        shape, classes = self.dataset.input_shape, self.dataset.num_classes
-        return operations.counted(self.experiment.model, shape, classes, size)
+        """Returns the operations of a local step and of the model alone, for a batch of a size.
+
+        A step with an adapter has no gradients of frozen kernels.
+        """
+        model = _model(self.experiment, self.dataset, "native")
+        return operations.counted(
+            model, size, words=not networks.takes_images(self.experiment.model)
+        )
 
     @cached_property
-    def sent_bytes(self) -> int:
-        """Bytes that go to a client and come back."""
+    def traffic(self) -> Traffic:
+        """Bytes that go to clients and come back."""
         params, _ = jax.eval_shape(self.model.init, jax.random.key(0))
-        return tree.nbytes(jax.eval_shape(self.algorithm.sent, params))
+        sent, config = jax.eval_shape(self.algorithm.sent, params), self.experiment.adapter
+        return traffic.of(sent, config.client_ranks, config.rank) if config else traffic.of(sent)
 
     @cached_property
     def sample_operations(self) -> float:
@@ -205,7 +210,9 @@ def prepare(
     model = _model(experiment, dataset, plan.lowering)
     drawn = jax.jit(model.init)(stream(experiment.seed, "init"))
     base = _base(experiment, dataset)
-    _, frozen = adapters.with_base(drawn[0], drawn[1], base)
+    params, frozen = adapters.with_base(drawn[0], drawn[1], base)
+    start = _start(experiment, model, frozen, notes)
+    _, frozen = adapter_start.applied(params, frozen, start)
     everywhere = meshes.everywhere(mesh)
     owners = {part: getattr(partition, part) for part in ("train", "valid", "test")}
     chunks = plans.CHUNKS[plan.backend]
@@ -215,8 +222,9 @@ def prepare(
     rows |= _ranks(experiment, rows["train"])
     client = Client(frozen, model, experiment.train, plan)
     return Federation(
-        experiment, dataset, partition, model, client, algorithm, tuple(notes), samples, rows, base
-    )
+        experiment, dataset, partition, model, client, algorithm, tuple(notes), samples, rows, base,
+        start,
+    )  # fmt: skip
 
 
 def merged(federation: Federation) -> tuple[Federation, Callable[[Params], Params]]:
@@ -239,6 +247,14 @@ def _base(experiment: Experiment, dataset: Dataset) -> Params | None:
         return None
     plain = _plain(experiment, dataset, "native")
     return adapters.base(experiment.adapter, experiment.model, plain)
+
+
+def _start(experiment: Experiment, model: Model, frozen: Params, notes: list[str]) -> Params | None:
+    if experiment.adapter is None:
+        return None
+    start, said = adapter_start.read(experiment.adapter, experiment.model, model, frozen)
+    notes += said
+    return start
 
 
 def _ranks(experiment: Experiment, rows: Rows) -> dict[str, Rows]:

@@ -98,6 +98,7 @@ def data_record(federation: Federation) -> dict[str, Any]:
         "embedded": dataset.embedded,
         "sha256": dataset.sha256,
         "shape": list(dataset.input_shape),
+        "classes": dataset.num_classes,
         "train_samples": sum(len(rows) for rows in owned.train),
         "valid_samples": sum(len(rows) for rows in owned.valid),
         "test_samples": sum(len(rows) for rows in owned.test),

@@ -6,22 +6,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jfl.federated import networks
+from jfl.models.base import Model
 from jfl.types import Params
 
 
-def counted(
-    config: networks.Config, shape: tuple[int, ...], num_classes: int, size: int
-) -> tuple[float, float]:
+def counted(model: Model, size: int, *, words: bool) -> tuple[float, float]:
     """Returns the operations of one local step and of the model alone, for a batch.
 
-    Counted for plain convolutions, whatever they are computed by, and without compiling; nan where
-    XLA does not count.
+    Without compiling; nan where XLA does not count. What is frozen has no gradient.
+
+    Args:
+        model: with plain convolutions, by whatever they are computed.
+        size: of the batch.
+        words: whether it takes word numbers.
     """
-    model = networks.build(config, shape, num_classes, "native")
     params, frozen = jax.eval_shape(model.init, jax.random.key(0))
-    dtype = jnp.float32 if networks.takes_images(config) else jnp.int32
-    x = jax.ShapeDtypeStruct((size, *shape), dtype)
+    dtype = jnp.int32 if words else jnp.float32
+    x = jax.ShapeDtypeStruct((size, *model.input_shape), dtype)
 
     def loss(params: Params, frozen: Params, x: jax.Array) -> jax.Array:
         return jax.nn.logsumexp(model.apply(params, frozen, x), axis=-1).sum()

@@ -15,7 +15,8 @@ from jfl import tree
 from jfl.federated.algorithms.base import Needs, Peers
 from jfl.federated.clients import plan as plans
 from jfl.federated.clients import store as stores
-from jfl.federated.federation import Federation, stream
+from jfl.federated.federation import Federation
+from jfl.federated.streams import stream
 from jfl.runs import compiled
 
 
@@ -75,8 +76,8 @@ class Rounds:
         metrics = {name: v[trains] for name, v in metrics.items() if name not in whole}
         seconds = time.perf_counter() - started
         epochs = federation.experiment.train.local_epochs
-        sent = len(cohort) * federation.sent_bytes
         trained = cohort[trains]
+        sent = federation.traffic.down(cohort, trained)
         samples = int(federation.rows["train"].count[trained].sum()) * epochs
         costs = {
             "seconds": seconds,
@@ -84,7 +85,7 @@ class Rounds:
             "flops": samples * federation.sample_operations,
             "padding": plans.padding(federation.plan, federation.steps(cohort) * trains),
             "bytes_down": sent if needs.peers is None else moved * federation.model_bytes,
-            "bytes_up": len(trained) * federation.sent_bytes,
+            "bytes_up": federation.traffic.up(trained),
             "bytes_between_devices": _passed_on(federation, peers),
         }
         return Round(_record(federation, trained, metrics) | whole, costs)

@@ -17,6 +17,8 @@ from jfl.types import Params, PRNGKey
 
 Wrap = Callable[[str, Any], Any]
 """`wrap(path, layer) -> layer`: what stands at a path such as `fc1`; called for each layer."""
+Seeded = Callable[[Any, nnx.Rngs], None]
+"""`seeded(module, rngs)`: gives random streams to layers that `features` passes none."""
 
 HEAD = "head"
 """The key of `params` under which every network keeps its projection head, and nothing else."""
@@ -64,8 +66,8 @@ class Model:
     """`head(params, frozen, z) -> logits`, from `params[HEAD]`."""
     input_shape: tuple[int, ...]
     num_classes: int
-    wrapped: Callable[[Wrap], "Model"]
-    """`wrapped(wrap) -> model`: the same with something put around its layers."""
+    wrapped: Callable[[Wrap, "Seeded | None"], "Model"]
+    """`wrapped(wrap, seeded) -> model`: the same with something put around its layers."""
     order: tuple[str, ...]
     """Dotted paths of all weights, as the network defines them: PyTorch's order."""
     mix: Callable[[Float[Array, "K P"], Params], Params] = tree.mix
@@ -122,9 +124,19 @@ def takes_words(config: Config) -> bool:
 
 
 def functional(
-    network: Callable[[nnx.Rngs], Any], input_shape: tuple[int, ...], num_classes: int
+    network: Callable[[nnx.Rngs], Any],
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    seeded: Seeded | None = None,
 ) -> Model:
-    """Turns an nnx module into a Model. Only split, merge and to_pure_dict are used of nnx."""
+    """Turns an nnx module into a Model. Only split, merge and to_pure_dict are used of nnx.
+
+    Args:
+        network: makes the module.
+        input_shape: of one sample.
+        num_classes: of the logits.
+        seeded: gives random streams to layers; None = none but `features` needs any.
+    """
     order: list[str] = []
 
     def traced() -> Any:
@@ -138,22 +150,35 @@ def functional(
         _, params, frozen = nnx.split(network(nnx.Rngs(key)), nnx.Param, ...)
         return nnx.to_pure_dict(params), nnx.to_pure_dict(frozen)
 
+    def made(params: Params, frozen: Params, key: PRNGKey | None) -> tuple[Any, nnx.Rngs | None]:
+        module = nnx.merge(graphdef, params, frozen)
+        if key is None:
+            return module, None
+        rngs = nnx.Rngs(dropout=key)
+        if seeded is not None:
+            seeded(module, rngs)
+        return module, rngs
+
     def features(
         params: Params, frozen: Params, x: Shaped[Array, "B ..."], *, key: PRNGKey | None = None
     ) -> Float[Array, "B d"]:
-        rngs = None if key is None else nnx.Rngs(dropout=key)
-        return nnx.merge(graphdef, params, frozen).features(x, rngs=rngs)
+        module, rngs = made(params, frozen, key)
+        return module.features(x, rngs=rngs)
 
     def head(params: Params, frozen: Params, z: Float[Array, "B d"]) -> Float[Array, "B C"]:
-        return nnx.merge(graphdef, params, frozen).head(z)
+        return made(params, frozen, None)[0].head(z)
 
     def apply(
         params: Params, frozen: Params, x: Shaped[Array, "B ..."], *, key: PRNGKey | None = None
     ) -> Float[Array, "B C"]:
-        return head(params, frozen, features(params, frozen, x, key=key))
+        module, rngs = made(params, frozen, key)
+        return module.head(module.features(x, rngs=rngs))
 
-    def wrapped(wrap: Wrap) -> Model:
-        return functional(lambda rngs: _wrapped(network(rngs), "", wrap), input_shape, num_classes)
+    def wrapped(wrap: Wrap, seeded: Seeded | None) -> Model:
+        def made(rngs: nnx.Rngs) -> Any:
+            return _wrapped(network(rngs), "", wrap)
+
+        return functional(made, input_shape, num_classes, seeded)
 
     return Model(
         init, apply, features, head, input_shape, num_classes, wrapped, tuple(dict.fromkeys(order))

@@ -103,6 +103,17 @@ class Adapter:
 
 
 @dataclass(frozen=True)
+class Matrices:
+    """A LoRA adapter of a network that classifies, which came from a file or a folder of PEFT."""
+
+    params: Params
+    """Nested dicts of float32 arrays: at a layer `lora` with `a` [..., inputs, rank] and `b` [rank,
+    outputs], or its own weights where these were trained."""
+    scales: Mapping[str, float | None]
+    """What the product counts, by layer; None where nothing says it."""
+
+
+@dataclass(frozen=True)
 class Piece:
     """One part of a GPT-2, which came from a file of its own."""
 
@@ -145,6 +156,27 @@ def open_model(
         _require_fit(path, model, params, input_shape)
     with path.open("rb") as file:
         return Opened(model, params, None, None, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def difference(
+    path: Path, name: str, wanted: Mapping[str, tuple[int, ...]], input_shape: tuple[int, ...]
+) -> str | None:
+    """Returns how the first array of a file differs from what a network has, by torch's names.
+
+    Args:
+        path: the file.
+        name: the network, such as cnn.
+        wanted: shapes of its arrays by dotted path.
+        input_shape: of one sample.
+
+    Returns:
+        Such as "fc1.bias is absent, but in this mlp it is [12]"; None where all are alike.
+
+    Raises:
+        JflError: as `open_model`.
+    """
+    convert = importlib.import_module("interop.convert")
+    return convert.difference(path, name, dict(wanted), input_shape)
 
 
 def write_model(
@@ -254,6 +286,26 @@ def open_adapter(folder: Path, config: Mapping[str, Any]) -> Adapter:
             folder, made
         )
     return Adapter(lora, params, _fingerprint(*files))
+
+
+def open_matrices(path: Path, name: str, base: Params, input_shape: tuple[int, ...]) -> Matrices:
+    """Reads a LoRA adapter of a network that classifies; executes nothing.
+
+    Args:
+        path: a folder of PEFT, or a file: .safetensors, .npz, or what torch saves.
+        name: the network, such as cnn.
+        base: nested dicts of all its weights.
+        input_shape: of one sample.
+
+    Raises:
+        UsageError: it is neither, holds no LoRA or several adapters.
+        CheckpointError: it is damaged, of another kind, or has what the network has not.
+        SafetyError: it is made to attack its reader.
+    """
+    flat = {place: np.asarray(leaf) for place, leaf in tree.paths(base).items()}
+    with budget.held(path):
+        found = importlib.import_module("interop.lora_files").read(path, name, flat, input_shape)
+    return Matrices(tree.nested(found.arrays), found.scales)
 
 
 def open_piece(path: Path) -> Piece:

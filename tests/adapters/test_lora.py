@@ -185,9 +185,3 @@ def test_each_kernel_of_an_lstm_has_its_product() -> None:
 def test_what_is_refused(settings: dict, said: str) -> None:
     with pytest.raises(UsageError, match=said.replace(".", r"\.")):
         base.build(lora.Config(**settings), TINY)
-
-
-def test_dropout_beside_their_layers_is_refused() -> None:
-    model = models.build(mlp.Config(), (6, 6, 1), 10, "native")
-    with pytest.raises(UsageError, match="draws nothing at random"):
-        base.beside(lora.Config(rank=2, dropout=0.1), "mlp", model)

@@ -108,7 +108,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_on_the_base_of_another(base: Path, tmp_path: Path) -> None:
     file = tmp_path / "base.safetensors"
     assert warm("convert", str(base), str(file), cwd=tmp_path).code == 0
-    words = f"adapter.base={file}", "adapter.rank=4", "rounds=3", "algorithm.name=fedfomo"
+    words = (
+        f"adapter.base={file}", "adapter.rank=4", "adapter.dropout=0.05", "rounds=3",
+        "algorithm.name=fedfomo",
+    )  # fmt: skip
     done = warm("train", SMALL, "--lora", *words, "--json", cwd=tmp_path)
     assert done.code == 0, done.err
     run = done.answer["run"]

@@ -133,7 +133,8 @@ def test_words_are_those_of_the_data_or_enough():
 
 def test_operations_of_all_steps_are_counted():
     config = Config(words=40, embedding=32, hidden=16)
-    step, forward = operations.counted(config, (50,), 2, 4)
+    model = base.build(config, (50,), 2, "native")
+    step, forward = operations.counted(model, 4, words=True)
     products = 2 * 4 * 50 * (32 * 64 + 16 * 64)
     assert forward == pytest.approx(products, rel=0.05)
     assert step == pytest.approx(3 * products, rel=0.1)

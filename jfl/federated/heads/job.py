@@ -14,12 +14,12 @@ from jfl import tree
 from jfl.errors import UsageError
 from jfl.federated.clients.base import Client
 from jfl.federated.clients.data import Samples
-from jfl.federated.federation import stream
 from jfl.federated.heads import members
 from jfl.federated.heads.folder import About, HeadsFolder
 from jfl.federated.heads.members import Ensemble
 from jfl.federated.heads.methods import base as adapters
 from jfl.federated.saved import Saved
+from jfl.federated.streams import stream
 from jfl.models.base import HEAD
 from jfl.runs import job as jobs
 from jfl.types import Metrics, Params, PRNGKey

@@ -12,7 +12,6 @@ from jaxtyping import Array, Float, Int
 
 from jfl import tree
 from jfl.errors import UsageError
-from jfl.models import base as models
 from jfl.models.base import HEAD, Model
 from jfl.models.language import base as languages
 from jfl.models.language.base import Computation, LanguageModel
@@ -118,8 +117,9 @@ def build(config: languages.Config, window: int, wrap: Wrap = unwrapped) -> Mode
     )
 
 
-def _wrapped(config: languages.Config, window: int) -> Callable[[models.Wrap], Model]:
-    def wrapped(wrap: Any) -> Model:
+def _wrapped(config: languages.Config, window: int) -> Callable[[Wrap, Any], Model]:
+    def wrapped(wrap: Wrap, seeded: Any) -> Model:
+        del seeded  # each layer is given what dropout draws from
         return build(config, window, wrap)
 
     return wrapped

@@ -10,8 +10,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from jfl.federated.clients.base import batch_order  # noqa: E402
-from jfl.federated.federation import stream  # noqa: E402
 from jfl.federated.rounds import Rounds  # noqa: E402
+from jfl.federated.streams import stream  # noqa: E402
 from tests.federated import federations  # noqa: E402
 from tests.reference import torch_models, torch_rounds  # noqa: E402
 

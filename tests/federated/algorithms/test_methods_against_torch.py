@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch")
 
 from jfl.federated.algorithms import fedala  # noqa: E402
 from jfl.federated.clients.base import batch_order  # noqa: E402
-from jfl.federated.federation import stream  # noqa: E402
 from jfl.federated.rounds import Rounds  # noqa: E402
+from jfl.federated.streams import stream  # noqa: E402
 from tests.federated import federations  # noqa: E402
 from tests.reference import torch_methods, torch_models  # noqa: E402
 from tests.reference.torch_methods import Aggregating, Server  # noqa: E402

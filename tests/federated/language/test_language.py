@@ -18,6 +18,7 @@ from jfl.models.language import next_token
 from jfl.runs.folder import RunFolder
 from tests.command_line import warm
 from tests.federated.language import talks
+from tests.interop.networks import quiet
 
 LLAMA = "{name: llama, width: 16, layers: 2, heads: 2, kv_heads: 1, inner: 24, tied: false}"
 ADAPTER = ("adapter={rank: 2, trains: [head]}",)
@@ -236,3 +237,56 @@ def test_settings_that_are_left_out_are_as_the_texts_need_them(ready: Federation
     small = type(network)(vocabulary=10)
     with pytest.raises(UsageError, match="leave it out"):
         next_token.sized(small, 20, 4)
+
+
+@pytest.mark.slow
+def test_networks_and_adapters_go_out_as_folders(texts: Path, tmp_path: Path) -> None:
+    """To transformers and PEFT, which compute what jfl does; and in again."""
+    peft = pytest.importorskip("peft")
+    transformers = pytest.importorskip("transformers")
+    import torch
+
+    words = [talks.file(texts, tmp_path / "talks.yaml"), "plan.devices=1", "rounds=1"]
+    lora = [*words, "--lora", "adapter.rank=2", "adapter.trains=[norm]", "algorithm=local"]
+    done = warm("train", *lora, "train.learning_rate=3", "train.clip=null", "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    run = done.answer["run"]
+    for target, *more in (("adapters",), ("one", "--client", "2"), ("whole", "--merged")):
+        out = warm("convert", run, target, *more, cwd=tmp_path)
+        assert out.code == 0, out.err
+    assert {path.name for path in (tmp_path / "adapters").iterdir()} == {
+        "base", "client_0", "client_1", "client_2", "client_3", "manifest.json",
+    }  # fmt: skip
+    job = Training(talks.prepare(texts, "adapter={rank: 2, trains: [norm]}", "algorithm=local"))
+    federation = job.federation
+    own = RunFolder(tmp_path / run).checkpoints.restore(1)["own"]["params"]
+    x = federation.dataset.x[:3]
+    tokens = torch.tensor(x[:, :-1], dtype=torch.long)
+    for client, adapter in ((0, "adapters/client_0"), (2, "one")):
+        params = jax.tree.map(lambda leaf, n=client: jnp.asarray(leaf[n]), own)
+        logits = federation.model.apply(params, federation.client.frozen, jnp.asarray(x))
+        below = tmp_path / ("one/base" if adapter == "one" else "adapters/base")
+        network = transformers.AutoModelForCausalLM.from_pretrained(below).eval()
+        with torch.no_grad(), quiet():
+            plain = network(tokens).logits.numpy()
+            theirs = peft.PeftModel.from_pretrained(network, tmp_path / adapter)(tokens).logits
+            place = tmp_path / "whole" / f"client_{client}"
+            merged = transformers.AutoModelForCausalLM.from_pretrained(place).eval()
+            np.testing.assert_allclose(merged(tokens).logits, logits, atol=2e-5)
+        np.testing.assert_allclose(theirs, logits, atol=2e-5)
+        assert np.abs(plain - logits).max() > 1e-3
+    again = warm(
+        "train", *words, "algorithm=fedavg", "--lora", "adapter.rank=2", "adapter.trains=[norm]",
+        "adapter.base=adapters/base", "adapter.start=one", "--json", cwd=tmp_path,
+    )  # fmt: skip
+    assert again.code == 0, again.err
+    for change, said in (
+        ("model.scale_by_layer=true", "is a network with scale_by_layer=False"),
+        ("model.width=32", "is a network with width=16"),
+    ):
+        refused = warm(
+            "train", *words, "--lora", "adapter.base=adapters/base", change, cwd=tmp_path
+        )
+        assert (refused.code, said in refused.err) == (4, True), refused.err
+    refused = warm("convert", run, "a.safetensors", "--client", "0", cwd=tmp_path)
+    assert "become folders of transformers or PEFT" in refused.err
