@@ -36,9 +36,12 @@ class Config(Section):
     dir: str | None = None
     """Folder or file that holds the data set in its own raw format; none = the usual places."""
     on_missing: Literal["error", "embedded"] = "error"
-    """What to do where the data are absent: stop, or run on the digits that come with jfl."""
+    """What to do where the data are absent: stop, or run on the digits that come with jfl, or what
+    the config names under `embedded:`."""
     embedded: Switch = False
     """True where the embedded digits stand in for this data set."""
+    in_place_of: str | None = None
+    """The data set that this one stands in for, as that is absent; see `embedded:` in a config."""
     image_size: int | None = Field(default=None, ge=8, le=512)
     """Height and width images are resized to; none = what the model takes."""
     limit: int | None = Field(default=None, ge=1)
@@ -75,7 +78,8 @@ class Config(Section):
 class OwnData(Config):
     """Settings of data that the digits cannot stand in for: where absent, a run stops.
 
-    `on_missing` is taken as everywhere, so that one config serves several data sets.
+    Unless its config names other data under `embedded:`, which then stand in. `on_missing`
+    is taken as everywhere, so that one config serves several data sets.
     """
 
     embedded: Literal[False] = False
@@ -97,6 +101,8 @@ class Dataset:
     licence: str
     source: str
     embedded: bool = False
+    stands_for: str = ""
+    """The name of other data that these stand in for."""
     owner: Int32[np.ndarray, " n"] | None = None
     """Who each sample comes from, 0 to N-1, where the data say: author, sender, given client."""
     held_out: Bool[np.ndarray, " n"] | None = None
@@ -108,7 +114,9 @@ class Dataset:
 
     @property
     def title(self) -> str:
-        """The name for tables and pictures; says so when digits stand in for the real thing."""
+        """The name for tables and pictures; says so when it stands in for the real thing."""
+        if self.stands_for:
+            return f"{self.name}, not {self.stands_for}"
         return f"digits, not {self.name}" if self.embedded else self.name
 
     @property
@@ -156,6 +164,12 @@ def available(config: Config) -> bool:
     return plugins.load("data", config.name).find(config) is not None
 
 
+def needs_other(config: Config, name: object) -> bool:
+    """Tells whether data of another name must stand in: these are absent, and config allows it."""
+    allowed = config.on_missing == "embedded" and isinstance(name, str) and name != config.name
+    return allowed and not available(config)
+
+
 def needs_stand_in(config: Config) -> bool:
     """Tells whether digits must stand in: the data are absent, and config and kind allow it."""
     allowed = config.on_missing == "embedded" and not isinstance(config, OwnData)
@@ -172,6 +186,9 @@ def load(config: Config, seed: int) -> Dataset:
     """
     module = plugins.load("data", config.name)
     dataset = embedded(module.TITLE, module.SHAPE) if config.embedded else read(module, config)
+    if config.in_place_of:
+        stands_for = plugins.load("data", config.in_place_of).TITLE
+        dataset = replace(dataset, stands_for=stands_for)
     if config.limit and config.limit < len(dataset.y):
         rng = np.random.default_rng([seed, crc32(b"limit")])
         dataset = dataset.take(np.sort(rng.permutation(len(dataset.y))[: config.limit]))

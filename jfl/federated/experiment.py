@@ -44,10 +44,16 @@ def _owned(section: str, kind: Callable[[Any], str] | None = None) -> BeforeVali
 
 
 def _adapter(given: Any) -> Any:
-    """Lets a word stand for a section with that name; there is one kind of adapter."""
+    """Lets a word stand for a section with that name; there is one kind of adapter, or none.
+
+    Under the name `none` a section says what an adapter would be like if there were one.
+    """
     given = {"name": given} if isinstance(given, str) else given
     if not isinstance(given, dict):
         return given
+    if given.get("name") == "none":
+        config.check(adapters.Config, given | {"name": "lora"}, prefix="adapter.")
+        return None
     return config.check(adapters.Config, given, prefix="adapter.")
 
 
@@ -97,7 +103,8 @@ class Experiment(jobs.Config):
     model: Annotated[SerializeAsAny[networks.Config], _owned("model", networks.section)]
     """The network; `jfl list models`, or `jfl list language` for windows of texts."""
     adapter: Annotated[adapters.Config | None, BeforeValidator(_adapter)] = None
-    """What trains beside the network's frozen weights, such as lora; none = all weights train."""
+    """What trains beside the network's frozen weights, such as lora; none = all weights train, and
+    with `adapter.name=none` other settings count only where a name is given, as by --lora."""
     train: optimizer.Config = optimizer.Config()
     """How a client trains."""
     algorithm: Annotated[SerializeAsAny[algorithms.Config], _owned("algorithm")]
@@ -127,7 +134,8 @@ class Experiment(jobs.Config):
 def load(names: Sequence[str], overrides: Iterable[str] = ()) -> Experiment:
     """Loads an experiment; where the data are absent and it allows that, on embedded digits.
 
-    A yaml may hold a section `embedded:` with settings for that case. Overrides win over it.
+    A yaml may hold a section `embedded:` with settings for that case, or with other data, which
+    then stand in. Overrides win over it.
 
     Raises:
         UsageError: the first thing wrong.
@@ -152,6 +160,12 @@ def assemble(given: dict[str, Any], changes: dict[str, Any]) -> Experiment:
         raise UsageError("config: embedded must be a section of settings")
     content = layered([given, changes])
     experiment = config.check(Experiment, config.resolve(content))
+    named = stand_in.get("data")
+    other = named.get("name") if isinstance(named, dict) else named
+    if datasets.needs_other(experiment.data, other):
+        there = {"data": {"name": other, "in_place_of": experiment.data.name}}
+        content = layered([given, stand_in, changes, there])
+        return config.check(Experiment, config.resolve(content))
     if datasets.needs_stand_in(experiment.data):
         content = layered([given, stand_in, changes, {"data": {"embedded": True}}])
         experiment = config.check(Experiment, config.resolve(content))

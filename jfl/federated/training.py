@@ -18,6 +18,10 @@ _EMBEDDED = (
     "{name} is not on this machine, so this run uses the 1,797 real handwritten digits that come "
     "with scikit-learn: digits, not {name}. For the real thing give --data-dir."
 )
+_OTHER = (
+    "{real} are not on this machine, so this run uses {name} (data.name={setting}): {name}, not "
+    "{real}. For the real thing give --data-dir, or see `jfl data prepare {asked}`."
+)
 
 
 class Training(Job):
@@ -47,8 +51,14 @@ class Training(Job):
 
     @property
     def notice(self) -> Notice | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Says so where digits stand in for the data."""
-        dataset = self.federation.dataset
+        """Says so where digits, or other data, stand in for the data."""
+        dataset, data = self.federation.dataset, self.config.data
+        if dataset.stands_for:
+            words = _OTHER.format(
+                real=dataset.stands_for, name=dataset.name, setting=data.name,
+                asked=data.in_place_of,
+            )  # fmt: skip
+            return Notice("other data", words)
         words = _EMBEDDED.format(name=dataset.name)
         return Notice("embedded data", words) if dataset.embedded else None
 

@@ -20,7 +20,11 @@ EMBEDDED = (
 
 
 def notice(run: RunFiles) -> Paragraph:
-    """Returns a warning where the embedded digits stood in for the data."""
+    """Returns a warning where the embedded digits, or other data, stood in for the data."""
+    data = run.config["data"]
+    if other := data.get("in_place_of"):
+        words = f" {data['name']} stood in for {other}, which was not on the machine."
+        return Paragraph([Strong("Other data."), words], warning=True)
     if not embedded(run):
         return say()
     words = EMBEDDED.format(name=run.config["data"]["name"])
