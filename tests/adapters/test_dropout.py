@@ -27,7 +27,7 @@ def masks(*shapes: tuple[int, ...]) -> list[np.ndarray]:
 def network(config: models.Config, shape: tuple[int, ...], settings: lora.Config = SETTINGS):
     """A network with an adapter of random numbers, and both put together in float64."""
     plain = models.build(config, shape, 3, "native")
-    model = base.build_classifier(settings, config.name, plain)
+    model = base.beside(settings, config.name, plain)
     start, frozen = jax.jit(model.init, **quickly)(jax.random.key(0))
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda p: jnp.float32(rng.normal(size=p.shape)) / 2, start)
