@@ -28,7 +28,7 @@ class Net:
     def __init__(self, config: models.Config, shape: tuple[int, ...], settings: lora.Config):
         self.name, self.shape, self.settings = config.name, shape, settings
         plain = models.build(config, shape, 5, "native")
-        self.model = base.build_classifier(settings, self.name, plain)
+        self.model = base.beside(settings, self.name, plain)
         start, self.frozen = jax.jit(self.model.init)(jax.random.key(0))
         self.adapter = jax.tree.map(
             lambda p: p + 0.1 * RNG.normal(size=p.shape).astype(np.float32), start
