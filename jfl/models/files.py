@@ -171,9 +171,6 @@ def difference(
 
     Returns:
         Such as "fc1.bias is absent, but in this mlp it is [12]"; None where all are alike.
-
-    Raises:
-        JflError: as `open_model`.
     """
     convert = importlib.import_module("interop.convert")
     return convert.difference(path, name, dict(wanted), input_shape)

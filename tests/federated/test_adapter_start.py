@@ -37,7 +37,9 @@ def begun(place: Path, *, settings: str = "rank: 3") -> Rounds:
     return Rounds(federations.prepare("algorithm=fedavg", words))
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    "rule", [r if r in {"ffa", "stack"} else pytest.param(r, marks=pytest.mark.slow) for r in RULES]
+)
 def test_training_starts_from_a_file(rule: str, tmp_path: Path) -> None:
     arrays = drawn()
     file = written(tmp_path / "lora.safetensors", arrays)

@@ -119,6 +119,7 @@ def test_the_cache(place: Path) -> None:
     ran(place, "doctor")
 
 
+@pytest.mark.slow
 def test_what_went_wrong_is_one_sentence(place: Path) -> None:
     (place / "bad.yaml").write_text("rounds: [1\n")
     assert "bad.yaml" in ran(place, f"train {ARCH} bad.yaml", 2).error

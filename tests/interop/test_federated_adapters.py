@@ -112,7 +112,7 @@ def test_what_peft_cannot_have(settings: dict, said: str) -> None:
     ("algorithm", "rule", "base"),
     [
         ("fedfomo", "fedit", False),
-        ("fedavg", "ffa", True),
+        pytest.param("fedavg", "ffa", True, marks=pytest.mark.slow),
         pytest.param("fedavg", "svd", False, marks=pytest.mark.slow),
     ],
 )
@@ -158,6 +158,7 @@ def test_a_run_becomes_folders_of_peft(
         assert "--client 6 is not there; clients are 0 to 5" in absent.error
 
 
+@pytest.mark.slow
 def test_sums_of_whole_matrices_are_no_adapter(tmp_path: Path) -> None:
     words = "--lora", "algorithm.name=fedavg", "adapter={rank: 4, aggregate: stack}", "rounds=1"
     run = warm("train", SMALL, *words, "--json", cwd=tmp_path).answer["run"]
