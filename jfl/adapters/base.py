@@ -37,19 +37,25 @@ class Adapted:
         return drawn(self.config, shapes, key, base)
 
     def whole(self, adapter: Params, base: Params) -> Params:
-        """Returns the tree that the model takes, whether the base's layers are a stack or apart.
-
-        Of the base nothing is copied.
-        """
-        if isinstance(base["layers"], tuple) and "layers" in adapter:
-            own = languages.apart(adapter)["layers"]
-            pairs = zip(base["layers"], own, strict=True)
-            adapter = adapter | {"layers": tuple(tree.merge(*pair) for pair in pairs)}
-        return tree.merge(base, adapter)
+        """Returns the tree that the model takes; see `whole`."""
+        return whole(adapter, base)
 
     def merged(self, adapter: Params, base: Params) -> Params:
         """Returns weights of the network without an adapter that compute the same."""
         return merged(self.config, adapter, base)
+
+
+def whole(adapter: Params, base: Params) -> Params:
+    """Returns the tree that a network with an adapter takes.
+
+    The layers of one of language may be a stack in the base, or stand apart (`languages.apart`). Of
+    the base nothing is copied.
+    """
+    if isinstance(base.get("layers"), tuple) and "layers" in adapter:
+        own = languages.apart(adapter)["layers"]
+        pairs = zip(base["layers"], own, strict=True)
+        adapter = adapter | {"layers": tuple(tree.merge(*pair) for pair in pairs)}
+    return tree.merge(base, adapter)
 
 
 def build(
@@ -78,8 +84,8 @@ def beside(config: Config, name: str, model: Model) -> Model:
         UsageError: as `build`.
     """
     wrap = Wrapping(config)
-    whole = model.wrapped(wrap, _seeded if config.dropout else None)
-    shapes, _ = jax.eval_shape(lambda: whole.init(jax.random.key(0)))
+    wrapped = model.wrapped(wrap, _seeded if config.dropout else None)
+    shapes, _ = jax.eval_shape(lambda: wrapped.init(jax.random.key(0)))
     wrap.require_fit(name, [path for path, _ in layers(shapes)])
     key = jax.eval_shape(lambda: jax.random.key(0))
     trained = tree.paths(jax.eval_shape(lambda key: drawn(config, shapes, key, shapes), key))
@@ -90,10 +96,10 @@ def beside(config: Config, name: str, model: Model) -> Model:
         return adapter, {"base": base, "frozen": frozen}
 
     def both(params: Params, frozen: Params) -> tuple[Params, Params]:
-        return tree.merge(frozen["base"], params), frozen["frozen"]
+        return whole(params, frozen["base"]), frozen["frozen"]
 
-    order = tuple(path for path in whole.order if path in trained)
-    return replace(whole.through(both), init=init, order=order)
+    order = tuple(path for path in wrapped.order if path in trained)
+    return replace(wrapped.through(both), init=init, order=order)
 
 
 def _seeded(module: nnx.Module, rngs: nnx.Rngs) -> None:

@@ -219,6 +219,13 @@ def with_base(params: Params, frozen: Params, weights: Params | None) -> tuple[P
     return tree.merge(params, own), frozen | {"base": weights}
 
 
+def laid_out(config: Config, frozen: Params, model: Model, backend: str) -> Params:
+    """Returns what stays as it is read fastest: on CPUs a network of language layer by layer."""
+    if model.losses is None or backend != "cpu" or config.aggregate == "stack":
+        return frozen
+    return frozen | {"base": languages.apart(frozen["base"])}
+
+
 def identity(config: Config, frozen: Params) -> dict[str, np.ndarray]:
     """Returns the entry BASE of a checkpoint; of `ffa` its fixed factors belong to the base."""
     fixed = {name: frozen[name] for name in ("base", "a") if name in frozen}

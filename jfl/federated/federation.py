@@ -59,10 +59,10 @@ class Federation:
     notes: tuple[str, ...]
     samples: Samples
     rows: dict[str, Rows]
-    base: Params | None = None
-    """Weights of `adapter.base`; None = those that are drawn."""
-    start: Params | None = None
-    """The adapter of `adapter.start`; None = as it is drawn."""
+    base: dict[str, np.ndarray] | None = None
+    """What checkpoints say of the base of adapters; None = there are none."""
+    begun: Params | None = None
+    """An adapter as it starts; None = there are none, and whole models are drawn."""
 
     @property
     def plan(self) -> Plan:
@@ -71,9 +71,9 @@ class Federation:
 
     def initial(self) -> State:
         """The state before the first round: every client starts from the same model."""
-        drawn = jax.jit(self.model.init)(stream(self.experiment.seed, "init"))
-        params, frozen = adapters.with_base(drawn[0], drawn[1], self.base)
-        params, _ = adapter_start.applied(params, frozen, self.start)
+        params = self.begun
+        if params is None:
+            params, _ = jax.jit(self.model.init)(stream(self.experiment.seed, "init"))
         return self.algorithm.init(self.model.in_order(params), self.experiment.clients)
 
     @cached_property
@@ -208,11 +208,7 @@ def prepare(
     mesh = meshes.make(plan.devices)
     plan = replace(plan, mesh=mesh)
     model = _model(experiment, dataset, plan.lowering)
-    drawn = jax.jit(model.init)(stream(experiment.seed, "init"))
-    base = _base(experiment, dataset)
-    params, frozen = adapters.with_base(drawn[0], drawn[1], base)
-    start = _start(experiment, model, frozen, notes)
-    _, frozen = adapter_start.applied(params, frozen, start)
+    frozen, base, begun = _frozen(experiment, dataset, model, plan.backend, notes)
     everywhere = meshes.everywhere(mesh)
     owners = {part: getattr(partition, part) for part in ("train", "valid", "test")}
     chunks = plans.CHUNKS[plan.backend]
@@ -223,7 +219,7 @@ def prepare(
     client = Client(frozen, model, experiment.train, plan)
     return Federation(
         experiment, dataset, partition, model, client, algorithm, tuple(notes), samples, rows, base,
-        start,
+        begun,
     )  # fmt: skip
 
 
@@ -242,19 +238,22 @@ def merged(federation: Federation) -> tuple[Federation, Callable[[Params], Param
     return replace(federation, model=plain, client=client, base=None), made
 
 
-def _base(experiment: Experiment, dataset: Dataset) -> Params | None:
-    if experiment.adapter is None:
-        return None
+def _frozen(
+    experiment: Experiment, dataset: Dataset, model: Model, backend: str, notes: list[str]
+) -> tuple[Params, dict[str, np.ndarray] | None, Params | None]:
+    """Returns what does not train, what is said of the base of adapters, and how these start."""
+    config = experiment.adapter
+    params, frozen = jax.jit(model.init)(stream(experiment.seed, "init"))
+    if config is None:
+        return frozen, None, None
     plain = _plain(experiment, dataset, "native")
-    return adapters.base(experiment.adapter, experiment.model, plain)
-
-
-def _start(experiment: Experiment, model: Model, frozen: Params, notes: list[str]) -> Params | None:
-    if experiment.adapter is None:
-        return None
-    start, said = adapter_start.read(experiment.adapter, experiment.model, model, frozen)
+    base = adapters.base(config, experiment.model, plain)
+    params, frozen = adapters.with_base(params, frozen, base)
+    start, said = adapter_start.read(config, experiment.model, model, frozen)
     notes += said
-    return start
+    params, frozen = adapter_start.applied(params, frozen, start)
+    identity = adapters.identity(config, frozen)
+    return adapters.laid_out(config, frozen, model, backend), identity, params
 
 
 def _ranks(experiment: Experiment, rows: Rows) -> dict[str, Rows]:

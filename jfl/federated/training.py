@@ -98,10 +98,8 @@ class Training(Job):
 
     def _base(self) -> dict[str, Any]:
         """Returns what a checkpoint says of the base of adapters, nothing where there are none."""
-        config = self.config.adapter
-        if config is None:
-            return {}
-        return {adapters.BASE: adapters.identity(config, self.federation.client.frozen)}
+        kept = self.federation.base
+        return {} if kept is None else {adapters.BASE: kept}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a snapshot.
