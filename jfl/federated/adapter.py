@@ -88,13 +88,13 @@ def require_fits(config: Config, clients: int, *, personal: bool) -> None:
         )
 
 
-def fitted(config: Config | None, model: Model) -> Config | None:
+def fitted(config: Config | None, *, language: bool) -> Config | None:
     """Returns the settings of an adapter as its network needs them.
 
     Beside a network of language it stands in the layers, where `targets` does not say otherwise:
     where an embedding is the head too, a product beside one is none beside the other.
     """
-    if config is None or model.losses is None or "targets" in config.model_fields_set:
+    if config is None or not language or "targets" in config.model_fields_set:
         return config
     return config.model_copy(update={"targets": ("layers.*",)})
 

@@ -82,8 +82,15 @@ class Memory(Section):
 class Checkpoint(jobs.Checkpoint):
     """The `checkpoint` section."""
 
-    best: Literal["valid_accuracy", "none"] = "valid_accuracy"
-    """Also keep the saved round that was best on the clients' validation samples."""
+    best: Literal["valid_accuracy", "valid_loss", "none"] = "valid_accuracy"
+    """Also keep the saved round that was best on the clients' validation samples: by accuracy, or
+    of networks of language by the loss."""
+
+    def of(self, *, language: bool) -> "Checkpoint":
+        """Returns the settings with the measure that these networks have."""
+        if self.best == "none":
+            return self
+        return self.model_copy(update={"best": "valid_loss" if language else "valid_accuracy"})
 
 
 class Experiment(jobs.Config):

@@ -188,8 +188,10 @@ def prepare(
     network = networks.fitted(experiment.model, dataset)
     experiment = experiment.model_copy(update={"model": network})
     dataset = _fitted(dataset, experiment, notes)
-    adapter = adapters.fitted(experiment.adapter, _plain(experiment, dataset, "native"))
-    experiment = experiment.model_copy(update={"adapter": adapter})
+    language = dataset.vocabulary is not None
+    adapter = adapters.fitted(experiment.adapter, language=language)
+    best = experiment.checkpoint.of(language=language)
+    experiment = experiment.model_copy(update={"adapter": adapter, "checkpoint": best})
     if partition is None:
         given = partitions.Given(dataset.owner, dataset.held_out)
         partition = partitions.partition(
