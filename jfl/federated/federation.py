@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import psutil
 from jaxtyping import Bool, Int
 
 from jfl import mesh as meshes
@@ -19,9 +18,8 @@ from jfl import plugins, tree
 from jfl.adapters import rules
 from jfl.datasets import base as datasets
 from jfl.datasets.base import Dataset
-from jfl.errors import UsageError
 from jfl.federated import adapter as adapters
-from jfl.federated import adapter_start, checks, networks, operations, traffic
+from jfl.federated import adapter_start, checks, networks, operations, planned, traffic
 from jfl.federated.algorithms.base import Algorithm, RoundData, State
 from jfl.federated.clients import data as client_data
 from jfl.federated.clients import plan as plans
@@ -32,18 +30,13 @@ from jfl.federated.clients.plan import Plan
 from jfl.federated.evaluation import classified, next_tokens
 from jfl.federated.evaluation.evaluator import Evaluator, Result
 from jfl.federated.experiment import Experiment
+from jfl.federated.fitting import fitted
 from jfl.federated.partition import base as partitions
 from jfl.federated.partition.base import Partition
 from jfl.federated.streams import stream
 from jfl.federated.traffic import Traffic
 from jfl.models.base import Lowering, Model
-from jfl.runs import backend as backends
-from jfl.sources import pictures
-from jfl.types import Params, PRNGKey
-
-MEMORY_SHARE = 0.8  # of a device, where no budget is set
-_USUAL = 20.0  # floats beyond are not normalised
-_UNPLANNED = ("", "map", 1, "native", 1, "host", "gather")  # for a client that runs alone
+from jfl.types import Params
 
 
 @dataclass(frozen=True)
@@ -183,15 +176,8 @@ def prepare(
         UsageError: the settings do not fit the data or the machine.
         DataError: the data are missing or bad.
     """
-    notes: list[str] = []
-    dataset = datasets.load(experiment.data, experiment.seed)
-    network = networks.fitted(experiment.model, dataset)
-    experiment = experiment.model_copy(update={"model": network})
-    dataset = _fitted(dataset, experiment, notes)
-    language = dataset.vocabulary is not None
-    adapter = adapters.fitted(experiment.adapter, language=language)
-    best = experiment.checkpoint.of(language=language)
-    experiment = experiment.model_copy(update={"adapter": adapter, "checkpoint": best})
+    loaded = datasets.load(experiment.data, experiment.seed)
+    dataset, experiment, notes = fitted(loaded, experiment)
     if partition is None:
         given = partitions.Given(dataset.owner, dataset.held_out)
         partition = partitions.partition(
@@ -206,7 +192,9 @@ def prepare(
         personal = bool(algorithm.personal)
         adapters.require_fits(experiment.adapter, experiment.clients, personal=personal)
     notes += checks.unvalidated(experiment, partition, algorithm)
-    plan = plan or _choose_plan(experiment, dataset, partition, algorithm)
+    if plan is None:
+        build = partial(_model, experiment, dataset)
+        plan = planned.choose(experiment, dataset, partition, algorithm, build)
     mesh = meshes.make(plan.devices)
     plan = replace(plan, mesh=mesh)
     model = _model(experiment, dataset, plan.lowering)
@@ -271,41 +259,6 @@ def algorithm_of(experiment: Experiment) -> Algorithm:
     return module.build(experiment.algorithm, experiment.clients, experiment.cohort_size)
 
 
-def _fitted(dataset: Dataset, experiment: Experiment, notes: list[str]) -> Dataset:
-    """Resizes images to what the model takes, or to `data.image_size`; notes what looks odd."""
-    absent = np.flatnonzero(np.bincount(dataset.y, minlength=dataset.num_classes) == 0)
-    if len(absent):
-        notes.append(
-            f"{len(absent)} of the {dataset.num_classes} classes have no samples, the first of "
-            f"them {absent[0]}"
-        )
-    if experiment.data.augment and dataset.x.ndim != 4:
-        raise UsageError(f"data.augment is set, but {dataset.name} does not hold images")
-    if dataset.x.dtype != np.uint8:
-        if experiment.data.image_size:
-            raise UsageError(f"data.image_size is set, but {dataset.name} does not hold images")
-        low, high = float(dataset.x.min()), float(dataset.x.max())
-        if dataset.x.ndim > 2 and max(-low, high) > _USUAL:
-            notes.append(
-                f"features go from {low:g} to {high:g} and are taken as they are; images are "
-                "scaled to -1..1 where they are uint8"
-            )
-        return dataset
-    size = max(dataset.input_shape[:2])
-    wanted = experiment.data.image_size
-    if wanted is None:
-        wanted = plugins.load("model", experiment.model.name).image_size(size)
-    if dataset.input_shape[:2] == (wanted, wanted):
-        return dataset
-    height, width = dataset.input_shape[:2]
-    notes.append(
-        f"images of {size} pixels are resized to {wanted}"
-        if height == width
-        else f"images of {height}x{width} pixels are stretched to {wanted}x{wanted}"
-    )
-    return replace(dataset, x=pictures.resize(dataset.x, wanted))
-
-
 def _model(experiment: Experiment, dataset: Dataset, lowering: Lowering) -> Model:
     plain = _plain(experiment, dataset, lowering)
     if experiment.adapter is None:
@@ -315,64 +268,3 @@ def _model(experiment: Experiment, dataset: Dataset, lowering: Lowering) -> Mode
 
 def _plain(experiment: Experiment, dataset: Dataset, lowering: Lowering) -> Model:
     return networks.build(experiment.model, dataset.input_shape, dataset.num_classes, lowering)
-
-
-def _choose_plan(
-    experiment: Experiment, dataset: Dataset, partition: Partition, algorithm: Algorithm
-) -> Plan:
-    """Asks the compiler what one client takes, and chooses the plan."""
-    backend = backends.name(jax.default_backend())
-    loop, lowering = plans.loop_and_lowering(experiment.plan, backend)
-    model = _model(experiment, dataset, lowering)
-    params, _ = jax.eval_shape(model.init, jax.random.key(0))
-    state = jax.eval_shape(
-        lambda weights: algorithm.init(model.in_order(weights), experiment.clients), params
-    )
-    client_bytes = None
-    if loop == "vmap":  # one after another, clients take what one client takes
-        client_bytes = _client_bytes(experiment, dataset, partition, model)
-        client_bytes *= algorithm.trains_at_once
-    return plans.choose(
-        experiment.plan,
-        backend=backend,
-        num_devices=len(jax.devices()),
-        cohort=experiment.cohort_size,
-        steps=-(-np.array([len(rows) for rows in partition.train]) // experiment.train.batch_size),
-        client_bytes=client_bytes,
-        state_bytes=tree.nbytes(state.own),
-        peer_bytes=tree.nbytes(state.own.get("params", {})),
-        budget=_budget(experiment),
-    )
-
-
-def _client_bytes(
-    experiment: Experiment, dataset: Dataset, partition: Partition, model: Model
-) -> int:
-    """Returns the memory one training client takes, by the compiler's own analysis."""
-    longest = max(len(rows) for rows in partition.train)
-
-    def one(x: jax.Array, y: jax.Array, index: jax.Array, row: jax.Array, key: PRNGKey) -> Any:
-        params, frozen = model.init(key)
-        client = Client(frozen, model, experiment.train, plans.Plan(*_UNPLANNED))
-        samples = Samples(x, y, index, max(longest, 1), 1, experiment.data.augment)
-        return client.fit(params, samples, Rows(row[0], row[1]), key, jnp.float32(0.1))
-
-    shape = jax.ShapeDtypeStruct
-    arrays = [
-        shape(dataset.x.shape, dataset.x.dtype),
-        *(shape(s, jnp.int32) for s in (dataset.y.shape, dataset.y.shape, (2,))),
-    ]
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    analysis = jax.jit(one).lower(*arrays, key).compile().memory_analysis()
-    if analysis is None:
-        return 0
-    return analysis.temp_size_in_bytes + analysis.output_size_in_bytes
-
-
-def _budget(experiment: Experiment) -> int:
-    fixed = experiment.memory.budget_bytes()
-    if fixed is not None:
-        return fixed
-    limits = jax.devices()[0].memory_stats() or {}
-    total = limits.get("bytes_limit", psutil.virtual_memory().total)
-    return int(MEMORY_SHARE * total)
