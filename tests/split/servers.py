@@ -39,7 +39,7 @@ def model(place: Path) -> Path:
 def served(place: Path, **settings: Any) -> Iterator[tuple[str, Serving]]:
     """Runs a server in a thread; gives its address and itself."""
     given = {
-        "kind": "split.server", "model": str(model(place)), "cut": CUT,
+        "kind": "split.server", "model": {"name": str(model(place)), "cut": CUT},
         "state": str(place / "state"), "listen": {"port": 0},
     } | settings  # fmt: skip
     server = Serving(configs.check(ServerConfig, given))
@@ -73,7 +73,7 @@ def served(place: Path, **settings: Any) -> Iterator[tuple[str, Serving]]:
 def settings(place: Path, address: str, **changes: Any) -> ClientConfig:
     """A client's settings."""
     given = {
-        "kind": "split", "model": str(model(place)), "cut": CUT, "data": DATA,
+        "kind": "split", "model": {"name": str(model(place)), "cut": CUT}, "data": DATA,
         "server": {"address": address, "timeout": 20.0, "patience": 8.0},
         "lora": {"rank": 2, "alpha": 4.0, "dropout": 0.25, "targets": ["c_attn", "c_fc", "c_proj"]},
         "learning_rate": 0.03,

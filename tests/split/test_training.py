@@ -20,7 +20,7 @@ SHAKEN = {"trunk": "own", "accumulate": 2, "batch_size": 2}
 
 def whole(job: Any) -> Any:
     """The loss of the network in one piece, by the adapters of its parts."""
-    found = source.open(job.config.model, *servers.CUT, PARTS)
+    found = source.open(job.config.model.name, *servers.CUT, PARTS)
     built, base = job._ends.built, jax.device_put(cuts.join(found.parts))
     base |= {"head": {"kernel": base["embed"]["tokens"]["embedding"].T}}
 

@@ -9,7 +9,7 @@ from jaxtyping import Int32
 from jfl.split import steps
 from jfl.split.client.ends import Ends
 from jfl.split.client.remote import Remote, ServerError
-from jfl.split.wire import messages
+from jfl.split.wire import arrays, messages
 from jfl.split.wire.tensors import decode, encode
 from jfl.types import Params
 
@@ -91,6 +91,18 @@ class Exchange:
             for micro, (features, gradient) in enumerate(passed.sent):
                 self._back(step, micro, features, gradient)
         raise AssertionError("unreachable")
+
+    def averaged(self, adapter: dict[str, Params], number: int, weight: float) -> dict[str, Params]:
+        """Returns the mean of all clients' adapters after a round, counted from 1.
+
+        Raises:
+            ServerError: the server averages nothing, or other clients are away for too long.
+        """
+        made, own = messages.message("AverageRequest"), arrays.named(adapter)
+        reply = self._remote.call(
+            "Average", lambda key: made(session=key, round=number, weight=weight, arrays=own)
+        )
+        return arrays.taken(reply.arrays, adapter)
 
     def evaluated(self, adapter: dict[str, Params], rows: Int32[np.ndarray, "B W"]) -> float:
         """Returns the sum of losses of all tokens.

@@ -135,6 +135,9 @@ class Remote:
             self.traffic.retries += 1
             if status in ("UNAVAILABLE", "CANCELLED"):
                 self.close()  # a new connection is tried at once
+            if status == "ABORTED" and asked:  # it is there, and knows when to come again
+                self._sleep(asked)
+                continue
             self._sleep(max(asked, random.uniform(0, pause)))
             pause = min(2 * pause, _LONGEST)
 
@@ -176,7 +179,7 @@ class Remote:
                 ("grpc.keepalive_time_ms", 30_000),
                 ("grpc.keepalive_timeout_ms", 20_000),
                 ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.min_reconnect_backoff_ms", 100),
+                ("grpc.min_reconnect_backoff_ms", 5000),  # how long connecting may take
                 ("grpc.max_reconnect_backoff_ms", 1000),
                 ("grpc.use_local_subchannel_pool", 1),
                 ("grpc.enable_retries", 0),  # it is done here, where is known what may come again

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jfl import tree
-from jfl.adapters.lora import Config as Lora
+from jfl.adapters import lora
 from jfl.config import check
 from jfl.files import documents
 from jfl.files.documents import Document, write_text
@@ -55,10 +55,11 @@ class Training(Job):
         self._client = secrets.token_hex(16)
         if run is not None:
             self._client = documents.read(self._folder / WHO, Who, "start another run")["client"]
-        opened = source.open(config.model, *config.cut, _ENDS)
+        opened = source.open(config.model.name, *config.model.cut, _ENDS)
         self._source = opened
-        named = config.lora.model_copy(update={"targets": parts.targets(config.lora.targets)})
-        self._lora, self._given = named, {}
+        named = config.lora.named
+        self._lora: lora.Config = named
+        self._given: dict[str, Params] = {}
         if config.adapter is not None:
             wanted = [*_ENDS, "trunk"] if config.trunk == "own" else _ENDS
             found, self._given = folders.read(Path(config.adapter).expanduser(), opened, wanted)
@@ -145,6 +146,9 @@ class Training(Job):
             config.optimizer, self._adapter, self._moments, passed.gradients,
             jnp.float32(rate), jnp.float32(factor),
         )  # fmt: skip
+        if config.average and number % self._in_epoch == 0:
+            rows = len(self._texts.train)
+            self._adapter = self._exchange.averaged(self._adapter, epoch + 1, rows)
         self._done = number
         self._losses[number] = passed.loss
         record = {"train_loss": passed.loss, "learning_rate": rate, "norm": math.sqrt(norm2)}
@@ -234,7 +238,7 @@ class Training(Job):
     def _trunk(self) -> Params:
         made = messages.message("AdapterRequest")
         reply = self._remote.call("GetAdapter", lambda session: made(session=session))
-        config = check(Lora, documents.load(self._remote.open().lora), "lora.")
+        config = check(lora.Config, documents.load(self._remote.open().lora), "lora.")
         built = parts.build(self._source.network, self._source.cut, config)
         like = jax.eval_shape(lambda: built.adapter(jax.random.key(0)))["trunk"]
         return arrays.taken(reply.arrays, like)
@@ -255,6 +259,7 @@ class Training(Job):
             return []
         reply = self._remote.open()
         self._greeted = True
+        self._saved = list(dict.fromkeys((*self._saved, self._done)))
         if "trunk" in self._given and not self._done:
             made = messages.message("PutRequest")
             own = arrays.named(self._given["trunk"])

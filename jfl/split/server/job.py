@@ -3,7 +3,7 @@
 from typing import Any
 
 UNIT, METRIC = "request", "answered"
-NAMES = ("model",)
+NAMES = ("model.name",)
 
 
 def __getattr__(name: str) -> Any:

@@ -40,7 +40,7 @@ class Serving(Job):
         """
         self.config, self._folder = config, Path()
         self._access = Access(config.listen)
-        opened = source.open(config.model, *config.cut, ["trunk"])
+        opened = source.open(config.model.name, *config.model.cut, ["trunk"])
         self._trunk = Trunk(opened, config.dtype)
         self._sessions: Sessions | None = None
         self._service = services.Service(config.limits, self._access)
@@ -56,10 +56,10 @@ class Serving(Job):
     @property
     def lines(self) -> Sequence[str]:
         """What it serves."""
-        first, last = self.config.cut
+        first, last = self.config.model.cut
         trunk = self.config.trunk
         return (
-            f"trunk: layers {first} to {last - 1} of {self.config.model}, "
+            f"trunk: layers {first} to {last - 1} of {self.config.model.name}, "
             f"{self._trunk.parameters:,} parameters; clients may have it frozen"
             + ("" if trunk == "frozen" else f" or trunk={trunk}"),
         )
