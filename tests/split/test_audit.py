@@ -37,7 +37,7 @@ def test_tokens_are_found_one_by_one() -> None:
 
 def test_an_audit_says_how_much_is_recovered(tmp_path: Path) -> None:
     given = {
-        "kind": "split.audit", "model": {"name": str(servers.model(tmp_path)), "cut": [1, 3]},
+        "kind": "split.audit", "model": {"name": str(servers.model()), "cut": [1, 3]},
         "data": {"samples": 6, "validation": 0, "max_length": 7, "tokenizer": "bytes"},
         "cuts": [1], "noises": [0.0, 30.0], "wires": ["f32", "int8"], "texts": 2, "steps": 2,
         "lora": {"rank": 2},

@@ -108,4 +108,4 @@ def test_who_averages_alone_is_told(tmp_path: Path) -> None:
         with pytest.raises(ServerError, match="averages nothing"):
             servers.trained(job)
     with pytest.raises(UsageError, match="could end this client while others wait"):
-        servers.settings(tmp_path, address, average=True, patience=3)
+        servers.settings(address, average=True, patience=3)

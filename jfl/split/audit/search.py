@@ -37,7 +37,7 @@ def searcher(
         wide = jax.tree.map(lambda leaf: _for_each(leaf, len(every)), cache)
         h = model.embed(base, every, cache=wide)
         h, after = model.layers(base, h, cache=wide)
-        distance = jnp.square(h[:, 0] - seen).sum(-1)
+        distance = jnp.square(h[:, 0] - seen[None]).sum(-1)
         best = jnp.argmin(distance).astype(jnp.int32)
         assert after is not None
         return jax.tree.map(lambda leaf: _only(leaf, best), after), best

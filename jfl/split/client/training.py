@@ -147,8 +147,8 @@ class Training(Job):
             jnp.float32(rate), jnp.float32(factor),
         )  # fmt: skip
         if config.average and number % self._in_epoch == 0:
-            rows = len(self._texts.train)
-            self._adapter = self._exchange.averaged(self._adapter, epoch + 1, rows)
+            weight = float(len(self._texts.train))
+            self._adapter = self._exchange.averaged(self._adapter, epoch + 1, weight)
         self._done = number
         self._losses[number] = passed.loss
         record = {"train_loss": passed.loss, "learning_rate": rate, "norm": math.sqrt(norm2)}
