@@ -66,7 +66,7 @@ def _run(function: Any) -> Any:
 
 def _training(function: Any) -> Any:
     for name, kind, shown, text in reversed((
-        ("--dataset", str, "synthetic", "synthetic, or a .txt, .jsonl or .parquet file."),
+        ("--dataset", str, "synthetic", "synthetic, shakespeare, ..., or texts in files."),
         ("--samples", int, "20", "Pieces of text in an epoch."),
         ("--batch-size", int, "2", "Pieces that go through the network at a time."),
         ("--max-length", int, "128", "Tokens of a piece."),

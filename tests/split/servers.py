@@ -28,6 +28,7 @@ from jfl.split.server.trunk import Trunk
 
 NETWORK = gpt2.Config(vocabulary=261, context=16, width=8, layers=4, heads=2, init_std=0.3)
 CUT = [1, 3]
+LORA = {"rank": 2, "alpha": 4.0, "dropout": 0.25, "targets": ["c_attn", "c_fc", "c_proj"]}
 DATA = {"samples": 6, "validation": 0, "max_length": 7, "tokenizer": "bytes"}
 
 
@@ -93,8 +94,7 @@ def settings(address: str, **changes: Any) -> ClientConfig:
     given = {
         "kind": "split", "model": {"name": str(model()), "cut": CUT}, "data": DATA,
         "server": {"address": address, "timeout": 20.0, "patience": 8.0},
-        "lora": {"rank": 2, "alpha": 4.0, "dropout": 0.25, "targets": ["c_attn", "c_fc", "c_proj"]},
-        "learning_rate": 0.03,
+        "lora": LORA, "learning_rate": 0.03,
     }  # fmt: skip
     return configs.check(ClientConfig, configs.merge(given, changes))
 

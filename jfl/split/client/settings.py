@@ -34,7 +34,8 @@ class Data(Section):
     """The section `data`: the texts, which never leave this machine."""
 
     name: str = "synthetic"
-    """`synthetic`, or a .txt, .jsonl or .parquet file, or a folder of them."""
+    """`synthetic`; a .txt, .jsonl or .parquet file, a folder of them, or what TFDS has prepared,
+    such as wikitext; or a set of texts that jfl knows, such as shakespeare."""
     samples: int = Field(default=20, ge=1, le=1 << 24)
     """Pieces of text in an epoch, each of max_length tokens; fewer where there is less text."""
     validation: int = Field(default=4, ge=0, le=1 << 20)

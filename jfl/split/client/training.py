@@ -23,7 +23,7 @@ from jfl.runs.journal import Journal
 from jfl.split import parts, source, steps
 from jfl.split.client import folders, rates, texts
 from jfl.split.client.ends import Ends
-from jfl.split.client.exchange import Exchange
+from jfl.split.client.exchange import Exchange, Move
 from jfl.split.client.remote import Remote
 from jfl.split.client.settings import Config
 from jfl.split.wire import arrays, messages, version
@@ -75,7 +75,7 @@ class Training(Job):
             config.data, opened.tokenizer, network.vocabulary, network.context, config.seed
         )
         self._remote = Remote(config.server, self._hello)
-        self._exchange = Exchange(self._ends, self._remote, config.wire)
+        self._exchange = Exchange(self._ends, self._remote, config.wire, config.trunk)
         self._done, self._saved, self._best, self._bad = 0, [0], math.inf, 0
         self._losses: dict[int, float] = {}
         self._greeted = False
@@ -136,20 +136,18 @@ class Training(Job):
         first = index * config.accumulate
         numbers = range(first, min(first + config.accumulate, self._batches))
         micros = [self._texts.batch(config.seed, epoch, n, config.batch_size) for n in numbers]
-        passed = self._exchange.passed(self._adapter, micros, config.seed, number)
-        rate = rates.rate(config, number, self.total)
-        norm2, clip = float(steps.squared_norm(passed.gradients)), config.clip or 0.0
-        if config.trunk != "frozen":
-            norm2 += self._exchange.apply(number, passed, rate, clip, norm2, self._saved)
+        rate, clip = rates.rate(config, number, self.total), config.clip or 0.0
+        move = Move(config.optimizer, rate, clip, self._saved)
+        passed, norm2 = self._exchange.stepped(self._adapter, micros, config.seed, number, move)
         factor = steps.clipping(norm2, clip)
         self._adapter, self._moments = steps.step(
             config.optimizer, self._adapter, self._moments, passed.gradients,
             jnp.float32(rate), jnp.float32(factor),
         )  # fmt: skip
+        self._done = number
         if config.average and number % self._in_epoch == 0:
             weight = float(len(self._texts.train))
             self._adapter = self._exchange.averaged(self._adapter, epoch + 1, weight)
-        self._done = number
         self._losses[number] = passed.loss
         record = {"train_loss": passed.loss, "learning_rate": rate, "norm": math.sqrt(norm2)}
         record |= {"wire_error": passed.error} if config.wire != "f32" else {}

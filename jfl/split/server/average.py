@@ -2,12 +2,15 @@
 
 Source: Thapa, Chamikara, Camtepe, Sun, "SplitFed: When Federated Learning Meets Split Learning",
 AAAI 2022 (arXiv 2004.12088), version 1: each client has a trunk of its own, and all are averaged.
-The matrices `a` and `b` are averaged each by itself, as FedIT does (arXiv 2305.05644), so clients
-must start from one seed: the mean of products is another thing than the product of means.
+Of `fedit` (arXiv 2305.05644) the matrices `a` and `b` are averaged each by itself, so clients must
+start from one seed: the mean of products is another thing than the product of means. `svd` takes
+the mean of products, brought back to the rank; and where clients train `b` alone, both are exact.
 """
 
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from jfl import tree
+from jfl.adapters import averages
 from jfl.config import Section
 from jfl.optimize import server as servers
 from jfl.split.server.refused import Refused
@@ -24,6 +28,9 @@ from jfl.types import Params
 
 _NAME, _TRUNK = "average", "trunk."
 _MOST, _KEPT = 10_000, 15
+_ARRAY = re.compile(r"(bottom|top)\.layers(\.[a-z_]+){1,4}\.lora\.[ab]")
+_AGAIN = 1.0
+"""Seconds after which a client asks whether the others are there."""
 Flat = dict[str, Any]
 """Arrays by dotted path."""
 
@@ -35,6 +42,8 @@ class Config(Section):
     """How many clients there are, each of which waits for all others; 0 = nothing is averaged."""
     server: servers.Config = servers.Config()
     """How the mean of a round is stepped towards: FedAvg, or with momentum, adam, yogi, adagrad."""
+    aggregate: Literal["fedit", "svd"] = "fedit"
+    """fedit: means of both matrices; svd: the mean of their products, brought back to the rank."""
 
 
 class Averages:
@@ -83,7 +92,9 @@ class Averages:
         came[who] = weight, own
         missing = self._config.clients - len(came)
         if missing > 0:
-            raise Refused("ABORTED", f"round {number} waits for {missing} more clients", again=1.0)
+            raise Refused(
+                "ABORTED", f"round {number} waits for {missing} more clients", again=_AGAIN
+            )
         mean = self._stepped(number, came, last)
         del self._came[number]
         return self._parted(mean, trunk)
@@ -96,8 +107,8 @@ class Averages:
         weights = np.array([came[who][0] for who in order], np.float64)
         shares = jnp.asarray((weights / weights.sum()).astype(np.float32))
         flats = [came[who][1] for who in order]
-        stacked = {path: jnp.stack([flat[path] for flat in flats]) for path in flats[0]}
-        mean = tree.mean(shares, stacked)
+        stacked = {path: np.stack([flat[path] for flat in flats]) for path in flats[0]}
+        mean = _mean(self._config.aggregate, shares, stacked)
         if last is None:  # there is nothing yet from which to step
             memory = servers.init(self._config.server, mean)
         else:
@@ -131,9 +142,13 @@ class Averages:
     def _taken(self, named: Iterable[Any]) -> Flat:
         found: Flat = {}
         for item in named:
-            if item.name in found or item.name.startswith(_TRUNK) or len(found) > _MOST:
+            if item.name in found or not _ARRAY.fullmatch(item.name) or len(found) > _MOST:
                 raise Malformed(f"{item.name[:80]} stands twice, or is none of a client's arrays")
-            found[item.name] = decode(item.tensor)
+            found[item.name] = decode(item.tensor, (None, None, None))
+        for path in {name[:-1] for name in found}:
+            a, b = (found.get(f"{path}{side}") for side in "ab")
+            if a is None or b is None or (len(a), a.shape[2]) != b.shape[:2]:
+                raise Malformed(f"{path[:80]}a and b are no pair")
         if not found:
             raise Malformed("no arrays to average")
         return found
@@ -144,6 +159,14 @@ class Averages:
         if own.keys() != tree.paths(trunk).keys():
             raise Refused("INVALID_ARGUMENT", "others train other parts of the trunk")
         return rest, tree.nested(own)
+
+
+@partial(jax.jit, static_argnums=0)
+def _mean(rule: str, shares: Any, stacked: Flat) -> Flat:
+    if rule == "fedit":
+        return tree.mean(shares, stacked)
+    mixed = averages.mix_products(shares[None], tree.nested(stacked))
+    return {path: leaf[0] for path, leaf in tree.paths(mixed).items()}
 
 
 def _nested(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,6 +70,7 @@ class Counts:
 
     calls: dict[str, int] = field(default_factory=dict)
     applied: list[list[Any]] = field(default_factory=list)
+    """Whose step each was, and its number; 0 where a client came in to share an adapter."""
 
 
 class Sessions:
@@ -85,7 +86,6 @@ class Sessions:
         self._config, self._trunk, self._store, self._clock = config, trunk, store, clock
         self._sessions: dict[str, Session] = {}
         self._pending: OrderedDict[tuple[str, int, int], Pending] = OrderedDict()
-        self._shapes: set[tuple[Any, ...]] = set()
         self._shared: Held | None = None
         self._averages = Averages(config.average, store)
         self.counts = Counts()
@@ -143,6 +143,8 @@ class Sessions:
         )
         if held is not None:
             held.enter(name)
+            if held.name == SHARED:
+                self.counts.applied.append([name[:8], 0])
         return messages.message("OpenReply")(
             session=key,
             step=request.step if held is None else held.applied.get(name, 0),
@@ -271,12 +273,13 @@ class Sessions:
             raise Refused("INVALID_ARGUMENT", f"{len(request.keep)} steps to keep; up to {_KEPT}")
         if not np.isfinite(numbers).all() or min(numbers) < 0 or request.learning_rate > 1:
             raise Refused("INVALID_ARGUMENT", f"learning rate, clip and norm of {numbers}")
-        norm2 = float(steps.squared_norm(session.total))
+        gradient = steps.trained(held.optimizer, session.total)
+        norm2 = float(steps.squared_norm(gradient))
         factor = steps.clipping(norm2 + request.norm2, request.clip)
         if not np.isfinite(norm2):
             raise Refused("INVALID_ARGUMENT", f"the gradient of step {request.step} is infinite")
         held.step(
-            session.name, request.step, session.total, request.learning_rate, factor, norm2,
+            session.name, request.step, gradient, request.learning_rate, factor, norm2,
             request.keep,
         )  # fmt: skip
         self.counts.applied.append([session.name[:8], request.step])
@@ -361,13 +364,7 @@ class Sessions:
                 f"{h.shape[0]} texts of {h.shape[1]} tokens; up to {limits.batch} of "
                 f"{self._trunk.context} are taken",
             )
-        key = (id(session.programs), *h.shape)
-        if key not in self._shapes and len(self._shapes) >= limits.programs:
-            raise Refused(
-                "RESOURCE_EXHAUSTED",
-                f"this server has compiled {limits.programs} shapes, which is its limit",
-            )
-        self._shapes.add(key)
+        session.programs.expect(h.shape, limits.programs)
         return h
 
     def _reply(self, session: Session, array: Any) -> Any:

@@ -71,7 +71,7 @@ class Limits(Section):
     rank: int = Field(default=64, ge=1)
     """Of a client's LoRA."""
     programs: int = Field(default=32, ge=1)
-    """Shapes of calls, each of which is compiled once."""
+    """Shapes of calls that stay compiled for each kind of adapter; with more, all are forgotten."""
 
 
 class Config(JobConfig):
