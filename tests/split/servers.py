@@ -80,7 +80,7 @@ def served(place: Path, **settings: Any) -> Iterator[tuple[str, Serving]]:
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        yield server._address, server
+        yield server.address, server
     finally:
         stop.set()
         thread.join()
@@ -93,7 +93,7 @@ def settings(address: str, **changes: Any) -> ClientConfig:
     """A client's settings."""
     given = {
         "kind": "split", "model": {"name": str(model()), "cut": CUT}, "data": DATA,
-        "server": {"address": address, "timeout": 20.0, "patience": 8.0},
+        "server": {"address": address, "timeout": 60.0, "patience": 90.0},
         "lora": LORA, "learning_rate": 0.03,
     }  # fmt: skip
     return configs.check(ClientConfig, configs.merge(given, changes))

@@ -126,12 +126,7 @@ class Remote:
             if status == "ABORTED" and method == "Step":
                 raise ServerError(self._sentence(method, status, words), status)
             if time.monotonic() > until:
-                raise ServerError(
-                    f"the server {self._settings.address} did not answer for "
-                    f"{self._settings.patience:g} s ({words}); start it with `jfl split serve` and "
-                    "go on with --resume",
-                    status,
-                )
+                raise ServerError(self._patience_ends(status, words), status)
             self.traffic.retries += 1
             if status in ("UNAVAILABLE", "CANCELLED"):
                 self.close()  # a new connection is tried at once
@@ -190,6 +185,15 @@ class Remote:
             else:
                 self._channel = grpc.secure_channel(address, self._credentials, options)
         return self._channel
+
+    def _patience_ends(self, status: str, words: str) -> str:
+        who, waited = f"the server {self._settings.address}", f"{self._settings.patience:g} s"
+        if status in ("RESOURCE_EXHAUSTED", "ABORTED"):
+            return f"{who} said for {waited}: {words}; go on with --resume when it is ready"
+        return (
+            f"{who} did not answer for {waited} ({words}); start it with `jfl split serve` and go "
+            "on with --resume"
+        )
 
     def _sentence(self, method: str, status: str, words: str) -> str:
         hint = ""

@@ -3,6 +3,7 @@
 import math
 import secrets
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -78,6 +79,7 @@ class Training(Job):
         self._exchange = Exchange(self._ends, self._remote, config.wire, config.trunk)
         self._done, self._saved, self._best, self._bad = 0, [0], math.inf, 0
         self._losses: dict[int, float] = {}
+        self._spent: Counter[str] = Counter()
         self._greeted = False
 
     @property
@@ -121,7 +123,8 @@ class Training(Job):
 
     def environment(self) -> Mapping[str, Any]:
         """Returns what the texts are."""
-        return {"texts": self._texts.sha256, "tokenizer": self._texts.tokenizer.digest}
+        known = {"parameters": tree.size(self._adapter)}
+        return known | {"texts": self._texts.sha256, "tokenizer": self._texts.tokenizer.digest}
 
     def step(self, number: int, until: int) -> Done:
         """Trains one step."""
@@ -151,9 +154,9 @@ class Training(Job):
         self._losses[number] = passed.loss
         record = {"train_loss": passed.loss, "learning_rate": rate, "norm": math.sqrt(norm2)}
         record |= {"wire_error": passed.error} if config.wire != "f32" else {}
-        return Done(
-            number, record, self._costs(before, start, micros), [*notes, *self._told(number)]
-        )
+        costs = self._costs(before, start, micros)
+        self._spent.update(costs)
+        return Done(number, record, costs, [*notes, *self._told(number)])
 
     def evaluate(self) -> dict[str, Any]:
         """Returns the loss of pieces that are not trained on."""
@@ -219,14 +222,14 @@ class Training(Job):
             saved = folders.write(place, self._source, self._lora, trained)
         self._leave()
         rows = Journal(self._folder).timing()
-        sums = {
-            key: sum(row.get(key, 0) for row in rows)
-            for key in ("bytes_up", "bytes_down", "retries")
-        }
+        counts = {key: int(sum(row.get(key, 0) for row in rows))
+                  for key in ("bytes_up", "bytes_down", "retries")}  # fmt: skip
+        times = {key: sum(row.get(key, 0.0) for row in rows)
+                 for key in ("client_seconds", "wire_seconds", "server_seconds")}  # fmt: skip
         losses = [self._losses[number] for number in sorted(self._losses)]
         seconds = sum(row.get("train_seconds", 0.0) for row in rows)
         return {
-            **said, **sums, "saved": saved,
+            **said, **counts, **times, "saved": saved,
             **({"first_loss": losses[0], "last_loss": losses[-1], "lowest_loss": min(losses),
                 "mean_loss": float(np.mean(losses)),
                 "steps_per_second": len(losses) / seconds if seconds else None} if losses else {}),
@@ -293,4 +296,13 @@ class Training(Job):
         found = [self._losses[n] for n in range(number - self._in_epoch + 1, number + 1)
                  if n in self._losses]  # fmt: skip
         mean, low, high = float(np.mean(found)), min(found), max(found)
-        return [f"epoch {epoch}: loss mean {mean:.4f}, min {low:.4f}, max {high:.4f}"]
+        spent, self._spent = self._spent, Counter()
+        shares = ", ".join(
+            f"{who} {spent[f'{who}_seconds'] / spent['seconds']:.0%}"
+            for who in ("client", "wire", "server")
+        )
+        return [
+            f"epoch {epoch}: loss mean {mean:.4f}, min {low:.4f}, max {high:.4f}; "
+            f"{spent['bytes_up'] / 1e6:.1f} MB up, {spent['bytes_down'] / 1e6:.1f} MB down; "
+            f"time: {shares}"
+        ]

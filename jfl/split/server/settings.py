@@ -90,7 +90,7 @@ class Config(JobConfig):
     """Of trunk=shared."""
     dtype: Literal["float32", "bf16"] = "float32"
     """In what the trunk is computed."""
-    state: str = "outputs/split-server/state"
+    state: str = "outputs/split-state"
     """Folder of the clients' adapters; a server that starts again goes on with them."""
     listen: Listen = Listen()
     """Where, and to whom."""
