@@ -1,14 +1,17 @@
 """Connections that break, servers that are killed, clients at once: the same curves."""
 
 import hashlib
+import random
 import threading
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
 from jfl import tree
+from jfl.split.wire import messages
 from tests.split import servers
 from tests.split.proxies import proxy
 
@@ -81,6 +84,43 @@ def test_what_a_server_forgets_is_sent_again(tmp_path: Path) -> None:
         assert servers.trained(other) == expected
         assert forgotten == [1, 2, 3]
         assert_equal(other._adapter, one._adapter)
+
+
+@pytest.mark.parametrize("trunk", ["own", "frozen"])
+def test_calls_that_come_again_late_and_out_of_order(tmp_path: Path, trunk: str) -> None:
+    """Before each call some old ones, also of steps that are done, and steps too early."""
+    changes = {"trunk": trunk, "accumulate": 2, "epochs": 3}
+    with servers.served(tmp_path) as (address, _):
+        one = servers.client(tmp_path, address, **changes)
+        expected = servers.trained(one)
+        own = one._trunk() if trunk == "own" else {}
+        other = servers.client(tmp_path, address, **changes)
+        usual, rng = other._remote._once, random.Random(0)
+        past: list[tuple[str, Any]] = []
+        refused: list[str] = []
+
+        def once(method: str, message: Any) -> Any:
+            early = messages.message("StepRequest")(
+                session=getattr(message, "session", ""), step=getattr(message, "step", 0),
+                micros=2, learning_rate=0.5,
+            )  # fmt: skip
+            again = rng.sample(past, min(len(past), 3))
+            for name, old in [*again, *([("Step", early)] if method != "Step" else [])]:
+                try:
+                    usual(name, old)
+                except grpc.RpcError as error:
+                    refused.append(error.code().name)
+            if method != "OpenSession":
+                past.append((method, message))
+            return usual(method, message)
+
+        other._remote._once = once
+        assert servers.trained(other) == expected
+        other._remote._once = usual
+        assert_equal(other._adapter, one._adapter)
+        if trunk == "own":
+            assert_equal(other._trunk(), own)
+            assert {"ABORTED", "FAILED_PRECONDITION"} <= set(refused)
 
 
 def test_a_slow_way_only_takes_longer(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from jfl.split import source  # noqa: E402
 from jfl.split.client import folders  # noqa: E402
 from jfl.split.cut import PARTS  # noqa: E402
 from tests.split import servers  # noqa: E402
-from tests.split.test_training import SHAKEN, shaken, start, whole  # noqa: E402
+from tests.split.test_training import SHAKEN, joined, shaken, start, whole  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore::FutureWarning")]
 
@@ -71,6 +71,10 @@ def test_trained_adapters_load_with_peft_and_compute_the_same(job: Any, tmp_path
         )
         x = loaded(x)
         leaves |= {f"{part} {name}": p for name, p in loaded.named_parameters() if p.requires_grad}
+    params = joined(job)(adapter)
+    h, _ = job._ends.built.model.hidden(params, jnp.asarray(rows[:, :-1]))
+    logits = job._ends.built.model.logits(params, h)
+    np.testing.assert_allclose(logits, x.detach().numpy(), rtol=1e-4, atol=1e-4)
     loss = torch.nn.functional.cross_entropy(
         x.flatten(0, 1), torch.tensor(rows[:, 1:]).long().flatten()
     )

@@ -18,17 +18,27 @@ from tests.split import servers
 SHAKEN = {"trunk": "own", "accumulate": 2, "batch_size": 2}
 
 
+def joined(job: Any) -> Any:
+    """What makes the weights of the network in one piece of the adapters of its parts."""
+    found = source.open(job.config.model.name, *servers.CUT, PARTS)
+    base = jax.device_put(cuts.join(found.parts))
+    base |= {"head": {"kernel": base["embed"]["tokens"]["embedding"].T}}
+
+    def params(adapter: dict) -> dict:
+        stacks = [tree.paths(adapter[part]["layers"]) for part in PARTS]
+        layers = {path: jnp.concatenate([s[path] for s in stacks]) for path in stacks[0]}
+        return job._ends.built.adapted.whole({"layers": tree.nested(layers)}, base)
+
+    return params
+
+
 def whole(job: Any) -> Any:
     """The loss of the network in one piece, by the adapters of its parts."""
-    found = source.open(job.config.model.name, *servers.CUT, PARTS)
-    built, base = job._ends.built, jax.device_put(cuts.join(found.parts))
-    base |= {"head": {"kernel": base["embed"]["tokens"]["embedding"].T}}
+    built, params_of = job._ends.built, joined(job)
 
     def loss(adapter: dict, micros: list, seed: jax.Array, step: jax.Array) -> jax.Array:
         count, total = sum(rows[:, 1:].size for rows in micros), jnp.zeros(())
-        stacks = [tree.paths(adapter[part]["layers"]) for part in PARTS]
-        joined = {path: jnp.concatenate([s[path] for s in stacks]) for path in stacks[0]}
-        params = built.adapted.whole({"layers": tree.nested(joined)}, base)
+        params = params_of(adapter)
         for micro, rows in enumerate(micros):
             key = dropout_key(seed, step, jnp.uint32(micro))
             tokens, targets = jnp.asarray(rows[:, :-1]), jnp.asarray(rows[:, 1:])
@@ -110,7 +120,7 @@ def test_the_loss_curve_is_that_of_the_whole_network(tmp_path: Path, trunk: str)
             assert np.abs(leaf).max() > 1e-3  # the original's bottom never had a gradient
 
 
-@pytest.mark.parametrize("wire", ["bf16", "int8"])
+@pytest.mark.parametrize("wire", ["bf16", "f16", "int8"])
 def test_a_narrower_wire_costs_little(tmp_path: Path, wire: str) -> None:
     with servers.served(tmp_path) as (address, _):
         exact, narrow = (servers.client(tmp_path, address, wire=w, epochs=2) for w in ("f32", wire))

@@ -57,7 +57,14 @@ class Audit(Job):
         self._guess = float(counts.max() / tokens.size)
         record: dict[str, Any] = {"recovered": max(row["recovered"] for row in self._rows)}
         record |= {"rows": self._rows, "guess": self._guess}
-        return Done(number, record | ({"train_loss": losses[-1]} if losses else {}))
+        record |= {"train_loss": losses[-1]} if losses else {}
+        notes = [
+            f"bottom of {row['cut']} layers, noise {row['noise']:g}, {row['wire']}: "
+            f"{row['recovered']:.1%} of the tokens recovered"
+            for row in self._rows
+        ]
+        notes.append(f"who guesses the commonest token each time has {self._guess:.1%}")
+        return Done(number, record, notes=notes)
 
     def about(self) -> Mapping[str, Any]:
         """Returns what was attacked."""

@@ -32,7 +32,7 @@ class Config(JobConfig):
     """The texts that are attacked."""
     cuts: tuple[int, ...] = (1, 2, 4)
     """So many layers has the bottom."""
-    noises: tuple[float, ...] = (0.0, 0.1, 0.5)
+    noises: tuple[float, ...] = (0.0, 0.5, 2.0)
     """Gaussian noise that the client adds, as a share of the features' standard deviation."""
     wires: tuple[Dtype, ...] = ("f32", "int8")
     """In what type features travel."""

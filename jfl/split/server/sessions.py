@@ -298,6 +298,8 @@ class Sessions:
         held = session.held
         if held is None or held.name == SHARED:
             raise Refused("FAILED_PRECONDITION", "the trunk has no adapter of this client's own")
+        if held.applied.get(session.name, 0):
+            raise Refused("FAILED_PRECONDITION", "an adapter is given before the first step only")
         held.put(arrays.taken(request.arrays, held.params))
         session.view = held.params
         return messages.message("PutReply")()
