@@ -133,6 +133,18 @@ def test_a_narrower_wire_costs_little(tmp_path: Path, wire: str) -> None:
         assert {"bytes_up", "wire_seconds", "server_seconds"} <= done.costs.keys()
 
 
+def test_the_first_factors_may_stay_as_they_are(tmp_path: Path) -> None:
+    """FFA-LoRA, in all three parts, whatever the weight decay."""
+    optimizer = {"factors": "b", "weight_decay": 0.5}
+    with servers.served(tmp_path) as (address, _):
+        job = servers.client(tmp_path, address, trunk="own", clip=0.5, optimizer=optimizer)
+        servers.trained(job)
+        trained, begun = job._adapter | {"trunk": job._trunk()}, start(job)
+    for path, leaf in tree.paths(trained).items():
+        same = np.array_equal(leaf, tree.paths(begun)[path])
+        assert same == path.endswith(".a"), path
+
+
 def test_counts_are_those_of_gpt2(tmp_path: Path) -> None:
     """196,608 numbers train in two blocks at rank 8, not the 12,288 that the original said."""
     from jfl.adapters.lora import Config
