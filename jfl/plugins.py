@@ -52,7 +52,7 @@ DEFINES = {
 }
 KEYS = {"heads": "method", "job": "kind"}
 """The setting that names a section's plugin, where it is not `name`."""
-JOBS = ("federated", "lm.base", "split", "split.server")
+JOBS = ("federated", "lm.base", "split", "split.audit", "split.server")
 """jfl's own jobs are rooms, not files: each is the module `job` in a folder of this name."""
 _NOT_PLUGINS = {
     "attention",

@@ -61,6 +61,7 @@ def test_each_library_has_one_home(path: Path) -> None:
 # settings as words of a command line, keys that stay in memory, and headers of other formats
 NO_OUTPUT = (
     "jfl/api.py", "jfl/config.py", "jfl/commands/bench.py", "jfl/commands/sweep.py",
+    "jfl/commands/split.py",
     "jfl/commands/train.py", "jfl/sweep/cells.py", "jfl/report/compare/",
     "jfl/federated/following.py",
     "interop/experiments.py", "interop/inspect/patterns.py", "interop/formats/safetensors.py",

@@ -78,8 +78,9 @@ def _settings(made: Architecture, lora: Lora, places: Mapping[str, Place]) -> di
         kernel = places[f"{path}.kernel"]
         ranks |= _pattern(made, kernel, lora.ranks[path], lora.ranks[path], rank)
         alphas |= _pattern(made, kernel, lora.ranks[path], lora.alphas[path], alpha)
+    task = "CAUSAL_LM" if made.body else None  # modules without a body are of no task of PEFT's
     return {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": None,
+        "peft_type": "LORA", "task_type": task, "base_model_name_or_path": None,
         "inference_mode": True, "r": rank, "lora_alpha": alpha, "lora_dropout": lora.dropout,
         "use_rslora": lora.rslora, "rank_pattern": ranks, "alpha_pattern": alphas,
         "target_modules": sorted({*_targets(made, lora, places)}), "bias": "none",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from jfl.bench.language_cases import LM, LanguageCase
+from jfl.bench.split_cases import SPLIT, SplitStep
 from jfl.federated.clients import plan as plans
 from jfl.models.base import Lowering
 
@@ -49,6 +50,7 @@ class Case:
     lowering: str = "auto"
     devices: int | None = None
 
+    beside: ClassVar[None] = None
     pairs: ClassVar[int] = 5
 
     @property
@@ -92,6 +94,9 @@ class Case:
         plan = f"plan={{loop: {self.loop}, lowering: {self.lowering}"
         plan += "}" if self.devices is None else f", devices: {self.devices}}}"
         return [*CLIENT, *self.words, plan, "seed=0"]
+
+
+AnyCase = Case | LanguageCase | SplitStep
 
 
 def step(network: str, cores: int, loop: str = "auto", lowering: str = "auto") -> Case:
@@ -152,11 +157,11 @@ def heads(
     return Case(name, f"20 x 10 heads, {kinds[reference]}", words, work, reference, method)
 
 
-def suite(name: str, cores: int) -> Sequence[Case | LanguageCase]:
-    """Returns the cases of one of NAMES; all leaves out quick, and texts, which needs its data."""
+def suite(name: str, cores: int) -> Sequence[AnyCase]:
+    """Returns the cases of one of NAMES; all leaves out quick, and what needs data or an extra."""
     rounds: tuple[Method, ...] = get_args(Method)
     variants = [(loop, low) for loop in set(plans.LOOPS.values()) for low in get_args(Lowering)]
-    suites: dict[str, Sequence[Case | LanguageCase]] = {
+    suites: dict[str, Sequence[AnyCase]] = {
         "quick": [
             *(step(network, cores) for network in ("mlp", "cnn-28", "cnn-32")),
             *(federated_round(algorithm, 20, 14_000) for algorithm in rounds),
@@ -183,11 +188,13 @@ def suite(name: str, cores: int) -> Sequence[Case | LanguageCase]:
             for devices in sorted({1, cores})
         ],
         "lm": LM,
+        "split": SPLIT,
     }
     if name == "all":
-        left = {key: cases for key, cases in suites.items() if key not in ("quick", "texts")}
+        apart = ("quick", "texts", "split")
+        left = {key: cases for key, cases in suites.items() if key not in apart}
         return [case for cases in left.values() for case in cases]
     return suites[name]
 
 
-NAMES = ("quick", "step", "round", "heads", "memory", "scale", "lm", "texts", "all")
+NAMES = ("quick", "step", "round", "heads", "memory", "scale", "lm", "texts", "split", "all")

@@ -16,6 +16,7 @@ class LoraStep:
 
     module: ClassVar[str] = "language_training"
     script: ClassVar[str] = "torch_lora.py"
+    beside: ClassVar[None] = None
     pairs: ClassVar[int] = 7
 
     @property
@@ -54,6 +55,7 @@ class Generation:
 
     module: ClassVar[str] = "generation"
     script: ClassVar[str] = "torch_generate.py"
+    beside: ClassVar[None] = None
     pairs: ClassVar[int] = 7
 
     @property

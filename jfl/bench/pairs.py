@@ -12,8 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from jfl.bench.cases import Case
-from jfl.bench.language_cases import LanguageCase
+from jfl.bench.cases import AnyCase, SplitStep
 from jfl.errors import UsageError
 from jfl.files.strict_json import dumps
 
@@ -69,7 +68,7 @@ def worker(command: Sequence[str], spec: dict[str, Any], place: Path) -> Iterato
 
 
 def run(
-    cases: Sequence[Case | LanguageCase],
+    cases: Sequence[AnyCase],
     device: str | None,
     *,
     say: Callable[[str], None],
@@ -92,7 +91,7 @@ def _own() -> list[str]:
 
 
 def _row(
-    case: Case | LanguageCase,
+    case: AnyCase,
     peak: Worker,
     place: Path,
     device: str | None,
@@ -103,10 +102,15 @@ def _row(
     arrays = str(place.with_suffix(".npz"))
     spec = case.spec(data_settings, arrays if compared else None)
     with ExitStack() as processes:
-        told = {"module": case.module, "device": device, **spec}
+        shared = {"device": device, "folder": str(place.parent), **spec}
+        told = {"module": case.module, **shared}
         ours = processes.enter_context(worker(_own(), told, place))
         theirs = None
-        if compared:
+        if isinstance(case, SplitStep):  # in turns with jfl's own network in one piece
+            told = {"module": case.beside, **shared}
+            place = place.with_name(f"{place.stem}-{case.beside}.json")
+            theirs = processes.enter_context(worker(_own(), told, place))
+        elif compared:
             command, asked = [sys.executable, str(script)], case.asked(ours.facts, arrays)
             place = place.with_name(f"{place.stem}-torch.json")
             theirs = processes.enter_context(worker(command, asked, place))
@@ -120,7 +124,7 @@ def _row(
 
 
 def _summary(
-    case: Case | LanguageCase,
+    case: AnyCase,
     facts: dict[str, Any],
     replies: Sequence[dict[str, Any]],
     reference: Sequence[dict[str, Any]],
@@ -140,7 +144,7 @@ def _summary(
         "embedded": facts["embedded"],
         "plan": facts["plan"],
         "seconds": median,
-        "reference": ("torch" if reference else "absent") if case.script else None,
+        "reference": case.beside or (("torch" if reference else "absent") if case.script else None),
         "reference_seconds": statistics.median(theirs) if theirs else None,
         "speedup": statistics.median(ratios) if ratios else None,
         "speedup_range": [min(ratios), max(ratios)] if ratios else None,
@@ -149,6 +153,21 @@ def _summary(
         "reference_peak_flops": max((r.get("peak_flops", 0) for r in reference), default=0) or None,
         "peak_rss_mb": replies[-1]["peak_rss_mb"],
         "padding": facts["padding"],
+    } | _wire(replies)
+
+
+def _wire(replies: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Returns, of steps across a wire, its share of their time, and its speed beside gRPC alone."""
+    if "wire_seconds" not in replies[0]:
+        return {}
+    shares = [reply["wire_seconds"] / reply["seconds"] for reply in replies]
+    speeds, raw = ([reply["wire_bytes"] / reply[f"{of}_seconds"] / 1e6 for reply in replies]
+                   for of in ("wire", "raw"))  # fmt: skip
+    return {
+        "wire_share": statistics.median(shares),
+        "wire_bytes": replies[-1]["wire_bytes"],
+        "wire_mb_per_second": statistics.median(speeds),
+        "raw_mb_per_second": statistics.median(raw),
     }
 
 

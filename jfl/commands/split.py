@@ -13,7 +13,8 @@ _SETTINGS = {
     "batch_size": "batch_size", "max_length": "data.max_length", "epochs": "epochs",
     "lora_rank": "lora.rank", "lora_alpha": "lora.alpha", "lora_dropout": "lora.dropout",
     "targets": "lora.targets", "lr": "learning_rate", "save_dir": "save_dir", "wire": "wire",
-    "model": "model", "cut": "cut", "trunk": "trunk", "adapter": "adapter", "seed": "seed",
+    "model": "model.name", "cut": "model.cut", "trunk": "trunk", "adapter": "adapter",
+    "seed": "seed",
     "port": "listen.port", "host": "listen.host", "stash": "limits.stash_mb", "state": "state",
     "tokenizer": "data.tokenizer",
 }  # fmt: skip
@@ -47,6 +48,9 @@ def _model(function: Any) -> Any:
     )(function)
 
 
+_seed = click.option("--seed", type=int, help="What everything random follows from. [0]")
+
+
 def _run(function: Any) -> Any:
     for decorate in (
         options.common,
@@ -54,7 +58,6 @@ def _run(function: Any) -> Any:
         options.out,
         click.option("--dry-run", is_flag=True, help="Say what would run; do nothing."),
         click.option("--detach", is_flag=True, help="Run in the background; see jfl runs, stop."),
-        click.option("--seed", type=int, help="What everything random follows from. [0]"),
         click.argument("words", nargs=-1, metavar="[YAML...] [KEY=VALUE...]"),
     ):
         function = decorate(function)
@@ -63,7 +66,7 @@ def _run(function: Any) -> Any:
 
 def _training(function: Any) -> Any:
     for name, kind, shown, text in reversed((
-        ("--dataset", str, "synthetic", "synthetic, or a .txt, .jsonl or .parquet file."),
+        ("--dataset", str, "synthetic", "synthetic, shakespeare, ..., or texts in files."),
         ("--samples", int, "20", "Pieces of text in an epoch."),
         ("--batch-size", int, "2", "Pieces that go through the network at a time."),
         ("--max-length", int, "128", "Tokens of a piece."),
@@ -99,6 +102,7 @@ Examples:
 @click.option("--trunk", type=click.Choice(["frozen", "own", "shared"]), help="What trains. [own]")
 @click.option("--stash", type=int, metavar="MB", help="Memory for what backward needs. [0]")
 @click.option("--state", metavar="DIR", help="Where adapters of clients are kept.")
+@_seed
 @_run
 def serve(words: tuple[str, ...], **flags: Any) -> int:
     """Compute the trunk for clients until Ctrl-C, SIGTERM or `jfl stop`."""
@@ -118,6 +122,7 @@ Examples:
 @click.option("--server", metavar="HOST:PORT", help="Who computes the trunk. [localhost:50052]")
 @_model
 @_training
+@_seed
 @click.option("--resume", metavar="RUN", help="Go on from a run folder's last good checkpoint.")
 @_run
 def train(words: tuple[str, ...], **flags: Any) -> int:
@@ -130,6 +135,7 @@ def train(words: tuple[str, ...], **flags: Any) -> int:
 @split.command("demo", epilog="\b\nExamples:\n  jfl split demo\n  jfl split demo --epochs 3\n")
 @_model
 @_training
+@_seed
 @options.out
 @options.device
 @options.common
@@ -138,6 +144,25 @@ def demo(**flags: Any) -> int:
     from jfl.commands import split_demo
 
     return split_demo.run(flags)
+
+
+@split.command(
+    "audit",
+    epilog="""
+\b
+Examples:
+  jfl split audit --dataset texts.txt
+  jfl split audit --dataset texts.txt cuts=[2,6] noises=[0,1] steps=200
+""",
+)
+@click.option("--model", metavar="NAME", help="tiny, a folder of a GPT-2, or its parts. [tiny]")
+@click.option("--dataset", metavar="NAME", help="synthetic, or a file of texts. [synthetic]")
+@click.option("--tokenizer", metavar="NAME", help="bytes, or a tokenizer's file or folder.")
+@_seed
+@_run
+def audit(words: tuple[str, ...], **flags: Any) -> int:
+    """Attack your own cut: how much of the text does a curious server recover?"""
+    return run("split.audit", words, flags)
 
 
 @split.command("certs", epilog="\b\nExamples:\n  jfl split certs certs --name gpu.example.org\n")

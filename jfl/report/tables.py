@@ -145,9 +145,16 @@ def bench_table(rows: Sequence[Mapping[str, Any]]) -> Group:
         if theirs := row["reference_peak_flops"]:
             peaks = f"jfl {row['peak_flops'] / 1e9:.0f}, PyTorch {theirs / 1e9:.0f} GFLOP/s"
             notes.append(f"{row['name']}: fastest matrix products of {peaks}")
+        if sent := row.get("wire_bytes"):
+            notes.append(
+                f"{row['name']}: {sent / 1e6:.1f} MB a step, on the wire for "
+                f"{row['wire_share']:.1%} of its time, {row['wire_mb_per_second']:.0f} MB/s; gRPC "
+                f"alone {row['raw_mb_per_second']:.0f} MB/s"
+            )
     table = Table(header_style="bold", box=None, pad_edge=False, collapse_padding=True)
     table.add_column("row", no_wrap=True)
-    for name in ("jfl", "PyTorch", "faster", "of peak", "memory", "padding"):
+    beside = "unsplit" if rows and rows[0]["reference"] == "unsplit" else "PyTorch"
+    for name in ("jfl", beside, "faster", "of peak", "memory", "padding"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         reference, speedup = row["reference_seconds"], row["speedup"]

@@ -8,7 +8,7 @@ from typing import Any
 UNIT = "step"
 METRIC = SCORE = "valid_loss"
 RESUMABLE = ("evaluate.", "checkpoint.", "server.", "save_dir")
-NAMES = ("model",)
+NAMES = ("model.name",)
 RESULT = {"validation_loss": "valid_loss"}
 TOLD = ("validation_loss", "first_loss", "last_loss", "lowest_loss", "mean_loss")
 

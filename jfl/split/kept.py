@@ -33,6 +33,8 @@ class Kept:
     def __init__(self, run: Callable[..., Array], *, by_input: bool = True) -> None:
         self._run, self._by_input = run, by_input
         self._forms: dict[Any, tuple[Any, list[int | None]]] = {}
+        self._keep: Any
+        self._pull: Any
         self._keep, self._pull = jax.jit(self._kept), jax.jit(self._pulled, static_argnums=0)
 
     def keep(self, adapter: Params, base: Params, *inputs: Array) -> tuple[Array, Any]:
@@ -44,6 +46,11 @@ class Kept:
         """Returns the gradients, given that of the result."""
         form, own = kept
         return self._pull(form, own, base, gradient)
+
+    def clear_cache(self) -> None:
+        """Forgets what was compiled; what `keep` has returned can still be pulled."""
+        self._keep.clear_cache()
+        self._pull.clear_cache()
 
     def _kept(self, adapter: Params, base: Params, *inputs: Array) -> tuple[Array, list[Array]]:
         *rest, last = inputs

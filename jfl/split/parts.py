@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Integer
+from pydantic import Field
 
 from jfl.adapters import base as adapters
 from jfl.adapters import lora
@@ -31,6 +32,20 @@ _TARGETS = {
     "mlp.c_proj": ("mlp.down",),
 }
 """What transformers calls the layers of a GPT-2."""
+
+
+class Lora(lora.Config):
+    """The settings of what trains in each part."""
+
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of what enters the first matrix that is zeroed in training."""
+    targets: tuple[str, ...] = ("c_attn", "c_fc", "c_proj")
+    """Which layers, by their names in transformers, or as elsewhere in jfl."""
+
+    @property
+    def named(self) -> "Lora":
+        """The same with jfl's names of layers."""
+        return self.model_copy(update={"targets": targets(self.targets)})
 
 
 @dataclass(frozen=True)

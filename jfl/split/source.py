@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from jfl import tree
+from jfl.config import Section
 from jfl.errors import CheckpointError, UsageError
 from jfl.models import files
 from jfl.models.language import base as languages
@@ -19,6 +20,15 @@ from jfl.types import Params
 TINY = gpt2.Config(vocabulary=261, context=256, width=128, layers=12, heads=4)
 """The network called tiny; its weights are drawn from one seed, so both sides have the same."""
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".npz")
+
+
+class Config(Section):
+    """The section `model`, on both sides the same."""
+
+    name: str = "tiny"
+    """`tiny`, a folder of a GPT-2, or its parts in files."""
+    cut: tuple[int, int] = (2, 10)
+    """The first layer of the trunk, and one more than its last."""
 
 
 @dataclass(frozen=True)

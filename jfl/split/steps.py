@@ -6,7 +6,7 @@ Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 201
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,9 @@ class Config(Section):
 
     weight_decay: float = Field(default=0.01, ge=0, le=1)
     """Share of the weights, times the learning rate, taken away in a step; as in torch."""
+    factors: Literal["both", "b"] = "both"
+    """What trains of LoRA's pairs: both matrices, or the second alone (FFA-LoRA), whose means are
+    exact."""
 
 
 def start(config: Config, params: Params) -> list[Array]:
@@ -46,7 +49,26 @@ def step(
     with jax.numpy_dtype_promotion("standard"):  # optax counts in int32
         updates, state = direction.update(scaled, jax.tree.unflatten(shape, moments), params)
     moved = jax.tree.map(lambda leaf, update: leaf - rate * update, params, updates)
+    if config.factors == "b":  # nor does the weight decay move the others
+        moved = _chosen(moved, params)
     return moved, jax.tree.leaves(state)
+
+
+@partial(jax.jit, static_argnums=0)
+def trained(config: Config, gradient: Params) -> Params:
+    """Returns a gradient that is zero for what does not train."""
+    if config.factors == "both":
+        return gradient
+    return _chosen(gradient, jax.tree.map(jnp.zeros_like, gradient))
+
+
+def _chosen(ours: Params, theirs: Params) -> Params:
+    """Returns the second matrices of `ours` and the first ones of `theirs`."""
+
+    def leaf(path: tuple[Any, ...], own: Array, other: Array) -> Array:
+        return own if path[-1].key == "b" else other
+
+    return jax.tree_util.tree_map_with_path(leaf, ours, theirs)
 
 
 @jax.jit

@@ -14,13 +14,14 @@ from click.testing import CliRunner
 
 from jfl.adapters import base as adapters
 from jfl.adapters import lora
-from jfl.bench import cases, generation, language_cases, language_training, pairs
+from jfl.bench import cases, generation, language_cases, language_training, pairs, split_cases
 from jfl.cli import cli
 from jfl.commands import bench
 from jfl.errors import UsageError
 from jfl.federated import experiment
 from jfl.models.language import base as languages
 from jfl.models.language import gpt2, llama
+from jfl.report import tables
 
 KEYS = {"name", "backend", "size", "seconds", "reference", "reference_seconds", "speedup",
         "peak_fraction", "peak_rss_mb", "padding"}  # fmt: skip
@@ -117,6 +118,27 @@ def test_generation_is_measured_in_turns_with_transformers(
     assert row["speedup"] > 0
     assert row["peak_bytes" if tokens else "peak_flops"] > 0
     assert 0 < row["peak_fraction"] < 1.5
+
+
+@SLOW
+def test_split_learning_is_measured_in_turns_with_one_piece(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(split_cases.SplitStep, "pairs", 2)
+    tiny = {"vocabulary": 500, "context": 32, "width": 32, "layers": 3, "heads": 2}
+    case = split_cases.SplitStep(
+        "split/tiny", 2, 16, "bf16", 64, cut=(1, 2), network=tuple(tiny.items())
+    )
+    (row,) = pairs.run([case], "cpu", say=lambda _: None)
+    assert row.keys() >= KEYS
+    assert row["reference"] == "unsplit"
+    assert row["speedup"] > 0
+    assert 0 < row["wire_share"] < 1
+    assert 4 * 2 * 16 * 32 * 2 < row["wire_bytes"] < 2 * 4 * 2 * 16 * 32 * 2
+    assert row["wire_mb_per_second"] > 0
+    table = tables.bench_table([row])
+    assert "unsplit" in {str(column.header) for column in table.renderables[0].columns}
+    assert "MB a step" in table.renderables[1].plain
 
 
 def test_the_operations_of_a_prompt() -> None:

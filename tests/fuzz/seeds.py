@@ -161,6 +161,18 @@ def networks() -> Iterator[Seed]:
     )  # fmt: skip
 
 
+def pieces() -> Iterator[Seed]:
+    """A part of a GPT-2 in a file, and what lies beside it."""
+    from tests.split import test_cut
+
+    command = "split serve --model FILE/a --cut 1 2 --dry-run --device cpu"
+    for suffix in (".safetensors", ".pt"):
+        trunk = f"a/trunk/gpt2_1-2_trunk{suffix}", "a/trunk/gpt2_1-2_trunk_metadata.json"
+        yield folder(
+            lambda root, suffix=suffix: test_cut.folder(root / "a", suffix), (command,), *trunk
+        )
+
+
 def gguf() -> Iterator[Seed]:
     def text(word: str) -> bytes:
         return struct.pack("<Q", len(word)) + word.encode()
@@ -379,7 +391,7 @@ KINDS = {
     "safetensors": safetensors, "networks": networks, "gguf": gguf,
     "gguf network": gguf_networks, "texts": texts, "orbax": orbax, "yaml": yamls,
     "json": jsons, "csv": csvs, "tar": tars, "zip": zips, "idx": idx_files, "png": pictures,
-    "hdf5": hdf5, "run": runs,
+    "hdf5": hdf5, "piece": pieces, "run": runs,
 }  # fmt: skip
 TRAINED = ("run",)
 """Kinds whose seeds take a training."""

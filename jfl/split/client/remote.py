@@ -126,15 +126,13 @@ class Remote:
             if status == "ABORTED" and method == "Step":
                 raise ServerError(self._sentence(method, status, words), status)
             if time.monotonic() > until:
-                raise ServerError(
-                    f"the server {self._settings.address} did not answer for "
-                    f"{self._settings.patience:g} s ({words}); start it with `jfl split serve` and "
-                    "go on with --resume",
-                    status,
-                )
+                raise ServerError(self._patience_ends(status, words), status)
             self.traffic.retries += 1
             if status in ("UNAVAILABLE", "CANCELLED"):
                 self.close()  # a new connection is tried at once
+            if status == "ABORTED" and asked:  # it is there, and knows when to come again
+                self._sleep(asked)
+                continue
             self._sleep(max(asked, random.uniform(0, pause)))
             pause = min(2 * pause, _LONGEST)
 
@@ -176,7 +174,7 @@ class Remote:
                 ("grpc.keepalive_time_ms", 30_000),
                 ("grpc.keepalive_timeout_ms", 20_000),
                 ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.min_reconnect_backoff_ms", 100),
+                ("grpc.min_reconnect_backoff_ms", 5000),  # how long connecting may take
                 ("grpc.max_reconnect_backoff_ms", 1000),
                 ("grpc.use_local_subchannel_pool", 1),
                 ("grpc.enable_retries", 0),  # it is done here, where is known what may come again
@@ -187,6 +185,15 @@ class Remote:
             else:
                 self._channel = grpc.secure_channel(address, self._credentials, options)
         return self._channel
+
+    def _patience_ends(self, status: str, words: str) -> str:
+        who, waited = f"the server {self._settings.address}", f"{self._settings.patience:g} s"
+        if status in ("RESOURCE_EXHAUSTED", "ABORTED"):
+            return f"{who} said for {waited}: {words}; go on with --resume when it is ready"
+        return (
+            f"{who} did not answer for {waited} ({words}); start it with `jfl split serve` and go "
+            "on with --resume"
+        )
 
     def _sentence(self, method: str, status: str, words: str) -> str:
         hint = ""

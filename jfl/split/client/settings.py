@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from jfl.adapters.lora import Config as Lora
-from jfl.config import Section
-from jfl.runs.job import NAME, Stepped
-from jfl.split import steps
+from jfl.config import Section, Switch
+from jfl.runs.job import NAME, Checkpoint, Evaluate, Stepped
+from jfl.split import source, steps
+from jfl.split.parts import Lora
 from jfl.split.wire.tensors import Dtype
 
 
@@ -34,7 +34,8 @@ class Data(Section):
     """The section `data`: the texts, which never leave this machine."""
 
     name: str = "synthetic"
-    """`synthetic`, or a .txt, .jsonl or .parquet file, or a folder of them."""
+    """`synthetic`; a .txt, .jsonl or .parquet file, a folder of them, or what TFDS has prepared,
+    such as wikitext; or a set of texts that jfl knows, such as shakespeare."""
     samples: int = Field(default=20, ge=1, le=1 << 24)
     """Pieces of text in an epoch, each of max_length tokens; fewer where there is less text."""
     validation: int = Field(default=4, ge=0, le=1 << 20)
@@ -51,10 +52,8 @@ class Config(Stepped):
     name: str = Field(default="split", pattern=NAME)
     """The run's folder lies in one of this name."""
     kind: Literal["split"] = "split"
-    model: str = "tiny"
-    """`tiny`, a folder of a GPT-2, or one with its bottom and top in files."""
-    cut: tuple[int, int] = (2, 10)
-    """The first layer of the trunk, and one more than its last."""
+    model: source.Config = source.Config()
+    """The network, and where it is cut."""
     server: Server = Server()
     """Who computes the trunk."""
     data: Data = Data()
@@ -65,7 +64,7 @@ class Config(Stepped):
     """Pieces that go through the network at a time."""
     accumulate: int = Field(default=1, ge=1, le=1 << 12)
     """Batches of a step."""
-    lora: Lora = Lora(alpha=16.0, dropout=0.1, targets=("c_attn", "c_fc", "c_proj"))
+    lora: Lora = Lora()
     """What trains in this client's parts."""
     adapter: str | None = None
     """A folder of PEFT to go on from: of the whole network, or with bottom_lora and top_lora."""
@@ -81,6 +80,8 @@ class Config(Stepped):
     """Steps in which it goes up."""
     clip: float | None = Field(default=None, gt=0)
     """Largest norm of the gradient of all parts together; none = no clipping."""
+    average: Switch = False
+    """After each epoch, go on from the mean of all clients' adapters; see the server's average."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after so many evaluations in a row without a lower validation loss; none = never."""
     wire: Dtype = "f32"
@@ -89,3 +90,16 @@ class Config(Stepped):
     """In what both ends are computed."""
     save_dir: str | None = None
     """Where bottom_lora, top_lora and trunk_lora are left too, beside the run folder."""
+    evaluate: Evaluate = Evaluate(every=50)
+    """When the loss of texts is measured that are not trained on; always after the last step."""
+    checkpoint: Checkpoint = Checkpoint()
+    """When what trains is saved."""
+
+    @model_validator(mode="after")
+    def _waits_for_nobody(self) -> "Config":
+        if self.average and self.patience is not None:
+            raise ValueError(
+                f"patience={self.patience} could end this client while others wait for it; leave "
+                "it out, or average"
+            )
+        return self

@@ -1,18 +1,25 @@
 """The pieces of text a client trains on: rows of tokens, the same every time."""
 
+import hashlib
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int32
 
+from jfl import plugins
+from jfl.datasets.text import base as sets
 from jfl.errors import DataError, UsageError
+from jfl.files.strict_json import dumps
 from jfl.split.client.settings import Data
 from jfl.text import texts, tokenizers
 from jfl.text.base import Tokenizer, require_fits
 from jfl.text.blocks import shuffled
 from jfl.text.windows import Windows
 
+_PREPARED = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
 _WHO = ("the old sailor", "a young baker", "my neighbour", "the quiet teacher", "her brother")
 _DOES = ("walked to", "looked at", "wrote about", "painted", "remembered", "waited near", "left")
 _WHAT = ("the harbour", "a small garden", "the long road", "an empty house", "the river")
@@ -64,14 +71,9 @@ def load(data: Data, model: str | None, rows: int, context: int, seed: int) -> R
     if data.name == "synthetic":
         found = _synthetic(tokenizer, wanted, data.max_length, seed)
     else:
-        path = Path(data.name).expanduser()
-        if not path.exists():
-            raise UsageError(
-                f"data.name={data.name} is not there; put a .txt, .jsonl or .parquet file there, "
-                "or give --dataset synthetic"
-            )
-        windows = Windows(texts.find(path), tokenizer, 1, data.max_length, epochs=1)
-        taken = [window for window, _ in zip(windows, range(wanted), strict=False)]
+        with tempfile.TemporaryDirectory(prefix="jfl-texts-") as place:
+            windows = Windows(_opened(data, Path(place)), tokenizer, 1, data.max_length, epochs=1)
+            taken = [window for window, _ in zip(windows, range(wanted), strict=False)]
         found = np.concatenate(taken) if taken else np.zeros((0, data.max_length + 1), np.int32)
     split = min(data.samples, len(found) - min(data.validation, len(found) // 5))
     if split < 1:
@@ -79,10 +81,27 @@ def load(data: Data, model: str | None, rows: int, context: int, seed: int) -> R
             f"{data.name} has fewer than {data.max_length + 1} tokens; give more text, or a "
             "smaller data.max_length"
         )
-    import hashlib
-
     sha256 = hashlib.sha256(found.tobytes()).hexdigest()
     return Rows(found[:split], found[split:], tokenizer, sha256)
+
+
+def _opened(data: Data, place: Path) -> texts.Texts:
+    """Returns the texts of a file or folder; those of a set that jfl knows go through a `place`."""
+    for path in (Path(data.name).expanduser(), _PREPARED / data.name):
+        if path.exists():
+            prepared = sorted(path.rglob("features.json"))  # of TFDS: name/config/version
+            return texts.find(prepared[-1].parent if prepared else path)
+    known = plugins.names("text")
+    if data.name not in known or data.name == "file":
+        raise UsageError(
+            f"data.name={data.name} is not there; put a .txt, .jsonl or .parquet file there, or a "
+            "folder of them, or a copy that TFDS has prepared; or give --dataset synthetic, or "
+            f"one of {', '.join(name for name in known if name != 'file')}"
+        )
+    found = sets.load(plugins.load("text", data.name).Config(name=data.name))
+    lines = (dumps({"text": document.text}) + "\n" for document in found.documents)
+    (place / "texts.jsonl").write_text("".join(lines), encoding="utf-8")
+    return texts.find(place)
 
 
 def _synthetic(

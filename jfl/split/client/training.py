@@ -3,6 +3,7 @@
 import math
 import secrets
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jfl import tree
-from jfl.adapters.lora import Config as Lora
+from jfl.adapters import lora
 from jfl.config import check
 from jfl.files import documents
 from jfl.files.documents import Document, write_text
@@ -23,7 +24,7 @@ from jfl.runs.journal import Journal
 from jfl.split import parts, source, steps
 from jfl.split.client import folders, rates, texts
 from jfl.split.client.ends import Ends
-from jfl.split.client.exchange import Exchange
+from jfl.split.client.exchange import Exchange, Move
 from jfl.split.client.remote import Remote
 from jfl.split.client.settings import Config
 from jfl.split.wire import arrays, messages, version
@@ -55,10 +56,11 @@ class Training(Job):
         self._client = secrets.token_hex(16)
         if run is not None:
             self._client = documents.read(self._folder / WHO, Who, "start another run")["client"]
-        opened = source.open(config.model, *config.cut, _ENDS)
+        opened = source.open(config.model.name, *config.model.cut, _ENDS)
         self._source = opened
-        named = config.lora.model_copy(update={"targets": parts.targets(config.lora.targets)})
-        self._lora, self._given = named, {}
+        named = config.lora.named
+        self._lora: lora.Config = named
+        self._given: dict[str, Params] = {}
         if config.adapter is not None:
             wanted = [*_ENDS, "trunk"] if config.trunk == "own" else _ENDS
             found, self._given = folders.read(Path(config.adapter).expanduser(), opened, wanted)
@@ -74,9 +76,10 @@ class Training(Job):
             config.data, opened.tokenizer, network.vocabulary, network.context, config.seed
         )
         self._remote = Remote(config.server, self._hello)
-        self._exchange = Exchange(self._ends, self._remote, config.wire)
+        self._exchange = Exchange(self._ends, self._remote, config.wire, config.trunk)
         self._done, self._saved, self._best, self._bad = 0, [0], math.inf, 0
         self._losses: dict[int, float] = {}
+        self._spent: Counter[str] = Counter()
         self._greeted = False
 
     @property
@@ -120,7 +123,8 @@ class Training(Job):
 
     def environment(self) -> Mapping[str, Any]:
         """Returns what the texts are."""
-        return {"texts": self._texts.sha256, "tokenizer": self._texts.tokenizer.digest}
+        known = {"parameters": tree.size(self._adapter)}
+        return known | {"texts": self._texts.sha256, "tokenizer": self._texts.tokenizer.digest}
 
     def step(self, number: int, until: int) -> Done:
         """Trains one step."""
@@ -135,23 +139,24 @@ class Training(Job):
         first = index * config.accumulate
         numbers = range(first, min(first + config.accumulate, self._batches))
         micros = [self._texts.batch(config.seed, epoch, n, config.batch_size) for n in numbers]
-        passed = self._exchange.passed(self._adapter, micros, config.seed, number)
-        rate = rates.rate(config, number, self.total)
-        norm2, clip = float(steps.squared_norm(passed.gradients)), config.clip or 0.0
-        if config.trunk != "frozen":
-            norm2 += self._exchange.apply(number, passed, rate, clip, norm2, self._saved)
+        rate, clip = rates.rate(config, number, self.total), config.clip or 0.0
+        move = Move(config.optimizer, rate, clip, self._saved)
+        passed, norm2 = self._exchange.stepped(self._adapter, micros, config.seed, number, move)
         factor = steps.clipping(norm2, clip)
         self._adapter, self._moments = steps.step(
             config.optimizer, self._adapter, self._moments, passed.gradients,
             jnp.float32(rate), jnp.float32(factor),
         )  # fmt: skip
         self._done = number
+        if config.average and number % self._in_epoch == 0:
+            weight = float(len(self._texts.train))
+            self._adapter = self._exchange.averaged(self._adapter, epoch + 1, weight)
         self._losses[number] = passed.loss
         record = {"train_loss": passed.loss, "learning_rate": rate, "norm": math.sqrt(norm2)}
         record |= {"wire_error": passed.error} if config.wire != "f32" else {}
-        return Done(
-            number, record, self._costs(before, start, micros), [*notes, *self._told(number)]
-        )
+        costs = self._costs(before, start, micros)
+        self._spent.update(costs)
+        return Done(number, record, costs, [*notes, *self._told(number)])
 
     def evaluate(self) -> dict[str, Any]:
         """Returns the loss of pieces that are not trained on."""
@@ -217,14 +222,14 @@ class Training(Job):
             saved = folders.write(place, self._source, self._lora, trained)
         self._leave()
         rows = Journal(self._folder).timing()
-        sums = {
-            key: sum(row.get(key, 0) for row in rows)
-            for key in ("bytes_up", "bytes_down", "retries")
-        }
+        counts = {key: int(sum(row.get(key, 0) for row in rows))
+                  for key in ("bytes_up", "bytes_down", "retries")}  # fmt: skip
+        times = {key: sum(row.get(key, 0.0) for row in rows)
+                 for key in ("client_seconds", "wire_seconds", "server_seconds")}  # fmt: skip
         losses = [self._losses[number] for number in sorted(self._losses)]
         seconds = sum(row.get("train_seconds", 0.0) for row in rows)
         return {
-            **said, **sums, "saved": saved,
+            **said, **counts, **times, "saved": saved,
             **({"first_loss": losses[0], "last_loss": losses[-1], "lowest_loss": min(losses),
                 "mean_loss": float(np.mean(losses)),
                 "steps_per_second": len(losses) / seconds if seconds else None} if losses else {}),
@@ -234,7 +239,7 @@ class Training(Job):
     def _trunk(self) -> Params:
         made = messages.message("AdapterRequest")
         reply = self._remote.call("GetAdapter", lambda session: made(session=session))
-        config = check(Lora, documents.load(self._remote.open().lora), "lora.")
+        config = check(lora.Config, documents.load(self._remote.open().lora), "lora.")
         built = parts.build(self._source.network, self._source.cut, config)
         like = jax.eval_shape(lambda: built.adapter(jax.random.key(0)))["trunk"]
         return arrays.taken(reply.arrays, like)
@@ -255,6 +260,7 @@ class Training(Job):
             return []
         reply = self._remote.open()
         self._greeted = True
+        self._saved = list(dict.fromkeys((*self._saved, self._done)))
         if "trunk" in self._given and not self._done:
             made = messages.message("PutRequest")
             own = arrays.named(self._given["trunk"])
@@ -290,4 +296,13 @@ class Training(Job):
         found = [self._losses[n] for n in range(number - self._in_epoch + 1, number + 1)
                  if n in self._losses]  # fmt: skip
         mean, low, high = float(np.mean(found)), min(found), max(found)
-        return [f"epoch {epoch}: loss mean {mean:.4f}, min {low:.4f}, max {high:.4f}"]
+        spent, self._spent = self._spent, Counter()
+        shares = ", ".join(
+            f"{who} {spent[f'{who}_seconds'] / spent['seconds']:.0%}"
+            for who in ("client", "wire", "server")
+        )
+        return [
+            f"epoch {epoch}: loss mean {mean:.4f}, min {low:.4f}, max {high:.4f}; "
+            f"{spent['bytes_up'] / 1e6:.1f} MB up, {spent['bytes_down'] / 1e6:.1f} MB down; "
+            f"time: {shares}"
+        ]

@@ -19,7 +19,8 @@ from jfl.split.server.trunk import Programs
 from jfl.types import Params
 
 SHARED = "shared"
-_ORDER = 1 << 20  # applied steps of which the order is remembered
+_ORDER = 10_000
+"""Steps of which the order is kept beside the state; the journal has all."""
 
 
 class Held:
@@ -36,8 +37,14 @@ class Held:
         self.number = 0
         """Steps of all who train it."""
         self.applied: dict[str, int] = {}
+        self.norms: dict[str, float] = {}
+        """Squared norms of the last gradients, for who asks again."""
         self.order: list[list[Any]] = []
-        """Whose step each was: name and number; of one for all."""
+        """Whose step each was, name and number, and who came in, with number 0; of one for all.
+
+        All its values follow from this order: a client's step is computed with the adapter as it
+        was after its step before, or when it came in.
+        """
 
     @property
     def _state(self) -> dict[str, Any]:
@@ -62,6 +69,7 @@ class Held:
             self.params = state["params"]
             self.moments = [state["moments"][str(n)] for n in range(len(self.moments))]
             self.applied = {str(k): int(v) for k, v in about.get("applied", {}).items()}
+            self.norms = {str(k): float(v) for k, v in about.get("norms", {}).items()}
             self.order = about.get("order", [])
         self.number = number
         self._store.prune(self.name, [n for n in there if n <= number])
@@ -69,6 +77,11 @@ class Held:
     def newest(self) -> int:
         """Returns the last step on the disk."""
         return max(self._store.steps(self.name), default=0)
+
+    def enter(self, who: str) -> None:
+        """Notes that a client begins with the adapter as it is."""
+        if self.name == SHARED:
+            self.order.append([who[:8], 0])
 
     def put(self, params: Params) -> None:
         """Takes on another adapter, before the first step or between two.
@@ -86,6 +99,7 @@ class Held:
         gradient: Params,
         rate: float,
         factor: float,
+        norm2: float,
         keep: Collection[int],
     ) -> None:
         """Steps once, and is not back before that is on the disk.
@@ -98,19 +112,20 @@ class Held:
         self.params, self.moments = steps.step(
             self.optimizer, self.params, self.moments, gradient, *map(jax.numpy.asarray, numbers)
         )
-        applied, order = dict(self.applied), self.order[-_ORDER:]
-        self.applied[who] = step
+        applied, norms, order = dict(self.applied), dict(self.norms), self.order[-_ORDER:]
+        self.applied[who], self.norms[who] = step, norm2
         if self.name == SHARED:
             self.order = [*order, [who[:8], step]]
         try:
             self._save(self.number + 1)
         except CheckpointError:
-            (self.params, self.moments), self.applied, self.order = before, applied, order
+            (self.params, self.moments), self.order = before, order
+            self.applied, self.norms = applied, norms
             raise
         self.number += 1
         kept = {self.number, self.number - 1}
         self._store.prune(self.name, kept if self.name == SHARED else kept | {*keep})
 
     def _save(self, number: int) -> None:
-        about = {"applied": self.applied, "order": self.order}
+        about = {"applied": self.applied, "norms": self.norms, "order": self.order}
         self._store.save(self.name, number, about, self._state)

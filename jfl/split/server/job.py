@@ -3,7 +3,7 @@
 from typing import Any
 
 UNIT, METRIC = "request", "answered"
-NAMES = ("model",)
+NAMES = ("model.name",)
 
 
 def __getattr__(name: str) -> Any:
@@ -11,6 +11,10 @@ def __getattr__(name: str) -> Any:
         from jfl.split.server.settings import Config
 
         return Config
+    if name == "MEASURES":
+        from jfl.report.compare.measures import Measure
+
+        return {"answered": Measure("answered calls", "calls that were answered", "{:.0f}")}
     raise AttributeError(name)
 
 

@@ -21,7 +21,7 @@ from jfl.split.server.trunk import Trunk
 
 ADDRESS = "address.json"
 _WAITS = 0.2
-"""Seconds it waits for a call before it looks whether it is to stop."""
+"""Seconds of calls that are one line of the journal; then it looks whether it is to stop."""
 _GRACE = 10.0
 _BUSY = "{folder} holds the clients of a server that runs as process {pid}; stop it, or give state="
 
@@ -40,14 +40,15 @@ class Serving(Job):
         """
         self.config, self._folder = config, Path()
         self._access = Access(config.listen)
-        opened = source.open(config.model, *config.cut, ["trunk"])
+        opened = source.open(config.model.name, *config.model.cut, ["trunk"])
         self._trunk = Trunk(opened, config.dtype)
         self._sessions: Sessions | None = None
         self._service = services.Service(config.limits, self._access)
         self._server: Any = None
         self._held = ExitStack()
         self._answered = 0
-        self._address = ""
+        self.address = ""
+        """Where it listens, once it does."""
 
     @property
     def total(self) -> None:
@@ -56,10 +57,10 @@ class Serving(Job):
     @property
     def lines(self) -> Sequence[str]:
         """What it serves."""
-        first, last = self.config.cut
+        first, last = self.config.model.cut
         trunk = self.config.trunk
         return (
-            f"trunk: layers {first} to {last - 1} of {self.config.model}, "
+            f"trunk: layers {first} to {last - 1} of {self.config.model.name}, "
             f"{self._trunk.parameters:,} parameters; clients may have it frozen"
             + ("" if trunk == "frozen" else f" or trunk={trunk}"),
         )
@@ -73,14 +74,13 @@ class Serving(Job):
         """Answers what has come, up to call `until`."""
         if self._server is None:
             self._begin()
-            return Done(number - 1, notes=[f"listens at {self._address}"])
+            return Done(number - 1, notes=[f"listens at {self.address}"])
         started, through = time.monotonic(), number - 1
         before = self._service.bytes_in, self._service.bytes_out
-        work = self._service.next(_WAITS)
-        while work is not None:
+        left = _WAITS
+        while through < until and left > 0 and (work := self._service.next(left)) is not None:
             through += services.answer(work, self._ready.call)
-            late = time.monotonic() > started + _WAITS
-            work = None if through >= until or late else self._service.next(0.0)
+            left = started + _WAITS - time.monotonic()
         counts, self._ready.counts = self._ready.counts, Counts()
         self._answered += through - number + 1
         record: dict[str, Any] = {"answered": self._answered, **counts.calls}
@@ -119,6 +119,6 @@ class Serving(Job):
         serving = standard.health(lambda: not self._service.closing.is_set())
         others = (serving, standard.reflection())
         self._server, port = services.begin(self._service, others, self._access, self.config.limits)
-        self._address = f"{self.config.listen.host}:{port}"
-        about = {"address": self._address, "tls": self.config.listen.cert is not None}
+        self.address = f"{self.config.listen.host}:{port}"
+        about = {"address": self.address, "tls": self.config.listen.cert is not None}
         write_text(self._folder / ADDRESS, dumps(about, indent=1))

@@ -23,6 +23,7 @@ from jfl.files import documents
 from jfl.files.strict_json import dumps
 from jfl.split import steps
 from jfl.split.server.adapters import SHARED, Held
+from jfl.split.server.average import Averages
 from jfl.split.server.refused import Refused
 from jfl.split.server.settings import Config
 from jfl.split.server.store import Store
@@ -46,11 +47,11 @@ class Session:
     held: Held | None
     """What trains in the trunk; None: it is frozen."""
     used: float
+    view: Any
+    """The adapter as this client's next step sees it: as it was after its last one."""
     total: Any = None
     """The gradient of the micro-batches of the next step so far."""
     micros: int = 0
-    norm2: float = 0.0
-    """Of the gradient of the last step."""
 
 
 @dataclass
@@ -69,6 +70,7 @@ class Counts:
 
     calls: dict[str, int] = field(default_factory=dict)
     applied: list[list[Any]] = field(default_factory=list)
+    """Whose step each was, and its number; 0 where a client came in to share an adapter."""
 
 
 class Sessions:
@@ -84,8 +86,8 @@ class Sessions:
         self._config, self._trunk, self._store, self._clock = config, trunk, store, clock
         self._sessions: dict[str, Session] = {}
         self._pending: OrderedDict[tuple[str, int, int], Pending] = OrderedDict()
-        self._shapes: set[tuple[Any, ...]] = set()
         self._shared: Held | None = None
+        self._averages = Averages(config.average, store)
         self.counts = Counts()
 
     def call(self, method: str, request: Any, who: str) -> Any:
@@ -135,9 +137,14 @@ class Sessions:
         held = self._held(request, name)
         programs = self._trunk.programs(None) if held is None else held.programs
         key, reply = secrets.token_urlsafe(24), DTYPES[request.reply]
+        view = {} if held is None else held.params
         self._sessions[key] = Session(
-            name, request.seed, reply, programs, held, self._clock()
-        )  # fmt: skip
+            name, request.seed, reply, programs, held, self._clock(), view
+        )
+        if held is not None:
+            held.enter(name)
+            if held.name == SHARED:
+                self.counts.applied.append([name[:8], 0])
         return messages.message("OpenReply")(
             session=key,
             step=request.step if held is None else held.applied.get(name, 0),
@@ -153,7 +160,7 @@ class Sessions:
         source = self._trunk.source
         ours = {
             "version": (request.version, VERSION),
-            "cut": (list(request.cut), list(self._config.cut)),
+            "cut": (list(request.cut), list(self._config.model.cut)),
             "network": (request.network, network_of(source.network)),
         }
         if request.sha256 and source.sha256:
@@ -178,9 +185,9 @@ class Sessions:
         if mode == SHARED:
             if self._shared is None:
                 config = self._config
-                programs = self._trunk.programs(config.lora)
+                programs = self._trunk.programs(config.lora.named)
                 self._shared = Held(
-                    SHARED, self._store, programs, config.lora, config.optimizer, config.seed
+                    SHARED, self._store, programs, config.lora.named, config.optimizer, config.seed
                 )
                 self._shared.resume(self._shared.newest())
             return self._shared
@@ -204,7 +211,7 @@ class Sessions:
         self._require_next(session, request)
         h = self._input(session, request.input)
         place = session.seed, request.step, request.micro
-        adapter = {} if session.held is None else session.held.params
+        adapter = session.view
         item = Pending(h, adapter, nbytes=h.nbytes)
         if self._config.limits.stash_mb:
             out, item.kept = session.programs.keep(adapter, h, place)
@@ -227,8 +234,7 @@ class Sessions:
         if request.HasField("input"):
             h = self._input(session, request.input)
             if found is None or not np.array_equal(found.input, h):
-                adapter = {} if session.held is None else session.held.params
-                found = Pending(h, adapter)
+                found = Pending(h, session.view)
         if found is None:
             return messages.message("Reply")(needs_input=True)
         gradient = decode(request.gradient, found.input.shape)
@@ -254,7 +260,7 @@ class Sessions:
             raise Refused("FAILED_PRECONDITION", "the trunk is frozen: it takes no steps")
         done = held.applied.get(session.name, 0)
         if request.step <= done:
-            return made(norm2=session.norm2)
+            return made(norm2=held.norms.get(session.name, 0.0))
         self._require_next(session, request)
         if not 0 < request.micros <= _MICROS or session.micros != request.micros:
             raise Refused(
@@ -267,15 +273,17 @@ class Sessions:
             raise Refused("INVALID_ARGUMENT", f"{len(request.keep)} steps to keep; up to {_KEPT}")
         if not np.isfinite(numbers).all() or min(numbers) < 0 or request.learning_rate > 1:
             raise Refused("INVALID_ARGUMENT", f"learning rate, clip and norm of {numbers}")
-        norm2 = float(steps.squared_norm(session.total))
+        gradient = steps.trained(held.optimizer, session.total)
+        norm2 = float(steps.squared_norm(gradient))
         factor = steps.clipping(norm2 + request.norm2, request.clip)
         if not np.isfinite(norm2):
             raise Refused("INVALID_ARGUMENT", f"the gradient of step {request.step} is infinite")
         held.step(
-            session.name, request.step, session.total, request.learning_rate, factor, request.keep
-        )
+            session.name, request.step, gradient, request.learning_rate, factor, norm2,
+            request.keep,
+        )  # fmt: skip
         self.counts.applied.append([session.name[:8], request.step])
-        session.total, session.micros, session.norm2 = None, 0, norm2
+        session.total, session.micros, session.view = None, 0, held.params
         self._forget(session.name, request.step)
         return made(norm2=norm2)
 
@@ -290,8 +298,22 @@ class Sessions:
         held = session.held
         if held is None or held.name == SHARED:
             raise Refused("FAILED_PRECONDITION", "the trunk has no adapter of this client's own")
+        if held.applied.get(session.name, 0):
+            raise Refused("FAILED_PRECONDITION", "an adapter is given before the first step only")
         held.put(arrays.taken(request.arrays, held.params))
+        session.view = held.params
         return messages.message("PutReply")()
+
+    def _average(self, session: Session, request: Any) -> Any:
+        held = session.held if session.held is not None and session.held.name != SHARED else None
+        trunk = {} if held is None else held.params
+        mean, own = self._averages.call(
+            session.name, request.round, request.weight, request.arrays, trunk
+        )
+        if held is not None:
+            held.put(own)
+            session.view = held.params
+        return messages.message("Adapter")(arrays=arrays.named(mean), step=request.round)
 
     def _close(self, session: Session, request: Any) -> Any:
         self._drop(request.session)
@@ -344,13 +366,7 @@ class Sessions:
                 f"{h.shape[0]} texts of {h.shape[1]} tokens; up to {limits.batch} of "
                 f"{self._trunk.context} are taken",
             )
-        key = (id(session.programs), *h.shape)
-        if key not in self._shapes and len(self._shapes) >= limits.programs:
-            raise Refused(
-                "RESOURCE_EXHAUSTED",
-                f"this server has compiled {limits.programs} shapes, which is its limit",
-            )
-        self._shapes.add(key)
+        session.programs.expect(h.shape, limits.programs)
         return h
 
     def _reply(self, session: Session, array: Any) -> Any:
@@ -360,5 +376,5 @@ class Sessions:
 
 _DOES = {
     "Forward": "_forward", "Backward": "_backward", "Eval": "_eval", "Step": "_step",
-    "GetAdapter": "_get", "PutAdapter": "_put", "Close": "_close",
+    "GetAdapter": "_get", "PutAdapter": "_put", "Average": "_average", "Close": "_close",
 }  # fmt: skip

@@ -4,11 +4,12 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from jfl.adapters.lora import Config as Lora
 from jfl.config import Section, Switch
 from jfl.runs.job import NAME
 from jfl.runs.job import Config as JobConfig
-from jfl.split import steps
+from jfl.split import source, steps
+from jfl.split.parts import Lora
+from jfl.split.server import average as averages
 
 
 class Listen(Section):
@@ -70,7 +71,7 @@ class Limits(Section):
     rank: int = Field(default=64, ge=1)
     """Of a client's LoRA."""
     programs: int = Field(default=32, ge=1)
-    """Shapes of calls, each of which is compiled once."""
+    """Shapes of calls that stay compiled for each kind of adapter; with more, all are forgotten."""
 
 
 class Config(JobConfig):
@@ -79,23 +80,21 @@ class Config(JobConfig):
     name: str = Field(default="split-server", pattern=NAME)
     """The run's folder lies in one of this name."""
     kind: Literal["split.server"] = "split.server"
-    model: str = "tiny"
-    """`tiny`, a folder of a GPT-2, or its trunk in a file."""
-    cut: tuple[int, int] = (2, 10)
-    """The first layer of the trunk, and one more than its last."""
+    model: source.Config = source.Config()
+    """The network, and where it is cut."""
     trunk: Literal["frozen", "own", "shared"] = "own"
     """What clients may ask for beside a frozen trunk: a LoRA of their own, or one for all."""
-    lora: Lora = Lora(
-        alpha=16.0, dropout=0.1, targets=("attention.qkv", "mlp.up", "attention.out", "mlp.down")
-    )
+    lora: Lora = Lora()
     """Of trunk=shared."""
     optimizer: steps.Config = steps.Config()
     """Of trunk=shared."""
     dtype: Literal["float32", "bf16"] = "float32"
     """In what the trunk is computed."""
-    state: str = "outputs/split-server/state"
+    state: str = "outputs/split-state"
     """Folder of the clients' adapters; a server that starts again goes on with them."""
     listen: Listen = Listen()
     """Where, and to whom."""
+    average: averages.Config = averages.Config()
+    """Whose adapters become one between epochs (SplitFed)."""
     limits: Limits = Limits()
     """What clients may take."""

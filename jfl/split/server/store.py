@@ -13,6 +13,7 @@ from typing import Any
 
 from jfl.errors import CheckpointError
 from jfl.files import documents
+from jfl.files.documents import Document
 from jfl.files.strict_json import dumps
 from jfl.split.wire import arrays, frames, messages
 from jfl.split.wire.tensors import Malformed
@@ -66,15 +67,40 @@ class Store:
         Raises:
             CheckpointError: it is damaged, or of another adapter.
         """
+        saved = self._read(name, step)
+        about = self._described(name, step, saved)
+        try:
+            return arrays.taken(saved.arrays, like), about
+        except ValueError as error:
+            raise self._damaged(name, step, error) from error
+
+    def _read(self, name: str, step: int) -> Any:
         path = self._folder / name / f"{step}.state"
         try:
             if path.stat().st_size > _LARGEST:
                 raise Malformed(f"it has more than {_LARGEST:,} bytes")
-            saved = frames.parsed(path.read_bytes(), "Saved")
-            about = documents.load(saved.about)
-            return arrays.taken(saved.arrays, like), dict(about)
+            return frames.parsed(path.read_bytes(), "Saved")
         except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path} cannot be read: {error}; remove it") from error
+            raise self._damaged(name, step, error) from error
+
+    def _described(self, name: str, step: int, saved: Any) -> dict[str, Any]:
+        try:
+            return documents.parse(saved.about, Document)
+        except ValueError as error:
+            raise self._damaged(name, step, error) from error
+
+    def _damaged(self, name: str, step: int, error: Exception) -> CheckpointError:
+        path = self._folder / name / f"{step}.state"
+        return CheckpointError(f"{path} cannot be read: {error}; remove it")
+
+    def about(self, name: str, step: int) -> dict[str, Any]:
+        """Returns what was said about a state.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        saved = self._read(name, step)
+        return self._described(name, step, saved)
 
     def prune(self, name: str, kept: Collection[int]) -> None:
         """Removes all states of a name but some."""

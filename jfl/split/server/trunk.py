@@ -51,13 +51,22 @@ class Programs:
         self.built = parts.build(source.network, source.cut, config, trunk.dtype)
         self._base = trunk.base
         self._drops = config is not None and config.dropout > 0
-        self._forward = jax.jit(partial(self._run, train=True))
-        self._eval = jax.jit(partial(self._run, train=False))
+        self._forward: Any = jax.jit(partial(self._run, train=True))
+        self._eval: Any = jax.jit(partial(self._run, train=False))
         self._kept = kept.Kept(self._training)
+        self._shapes: set[tuple[int, ...]] = set()
 
     def start(self, seed: int) -> Params:
         """Returns the adapter of the trunk before the first step."""
         return self.built.adapter(jax.random.key(seed))["trunk"]
+
+    def expect(self, shape: tuple[int, ...], most: int) -> None:
+        """Makes room for the programs of a shape, where there are `most` already."""
+        if shape not in self._shapes and len(self._shapes) >= most:
+            for program in (self._forward, self._eval, self._kept):
+                program.clear_cache()
+            self._shapes.clear()
+        self._shapes.add(shape)
 
     def forward(
         self, adapter: Params, h: np.ndarray, place: Place, *, train: bool = True

@@ -1,5 +1,6 @@
 """Trees of arrays as named tensors, exact, and back into a tree of known shapes."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +19,7 @@ def named(given: Any) -> list[Any]:
     return [
         made(name=path, tensor=encode(np.atleast_1d(np.asarray(leaf, np.float32)), "f32"))
         for path, leaf in tree.paths(given).items()
+        if leaf.size  # what belongs to no layer
     ]
 
 
@@ -32,10 +34,11 @@ def taken(messages: Iterable[Any], like: Any) -> Any:
         Malformed: one is missing, too many, misshaped or damaged.
     """
     given = {item.name: item.tensor for item in messages}
-    wanted = tree.paths(like)
+    shapes = tree.paths(like)
+    wanted = {path: leaf for path, leaf in shapes.items() if math.prod(leaf.shape)}
     for path in sorted(given.keys() ^ wanted.keys()):
         raise Malformed(f"{path[:80]} is {'too many' if path in given else 'missing'}")
-    found = {}
+    found = {p: jnp.zeros(s.shape, s.dtype) for p, s in shapes.items() if p not in wanted}
     for path, leaf in wanted.items():
         try:
             array = decode(given[path], leaf.shape or (1,))
