@@ -61,7 +61,8 @@ def run(job: Job, place: Place, watch: Steps, done: int = 0) -> int:
     Raises:
         CheckpointError: a checkpoint could not be written.
     """
-    unmeasured = place.checkpoints.manifest(done).get(manifest.UNMEASURED) if done else None
+    asked = done and job.saves_first
+    unmeasured = place.checkpoints.manifest(done).get(manifest.UNMEASURED) if asked else None
     place.journal.cut(done if unmeasured is None else done - 1)
     keeper = _Keeper(job, place, watch, done)
     if unmeasured is not None:
