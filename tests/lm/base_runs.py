@@ -59,17 +59,19 @@ def job(place: Path, *words: str, **changes: Any) -> Any:
     return kind.build(kind.load([config(place, **changes)], words))
 
 
+def large(made: Any, seed: int = 0) -> Any:
+    """Drawn weights for a training, none near zero."""
+    drawn = np.random.default_rng(seed)
+    shapes = dict(made.shapes()["params"])
+    return jax.tree.map(lambda leaf: drawn.normal(0, 0.1, leaf.shape).astype(np.float32), shapes)
+
+
 def saved(place: Path, number: int = STEPS, name: str = "tiny", **changes: Any) -> Path:
     """Writes a run below `place/outputs` with a checkpoint of drawn weights, and returns it."""
     made = job(place, f"name={name}", **changes)
     path = folder.new(place / "outputs", name)
     run = folder.fill(path, made)
-    drawn = np.random.default_rng(number)
-
-    def large(leaf: Any) -> np.ndarray:
-        return drawn.normal(0, 0.1, leaf.shape).astype(np.float32)
-
-    state = made.beginning(jax.tree.map(large, dict(made.shapes()["params"])))
+    state = made.beginning(large(made, number))
     about = {"score": None} | seal.mark(path, Journal(path))
     checkpoints = run.checkpoints
     checkpoints.save(number, state, about, "step")

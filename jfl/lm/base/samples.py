@@ -43,6 +43,7 @@ class Sampler:
         room = max(1, model.config.context - config.tokens)
         wide = [[*tokenizer.prefix, *tokenizer.encode(text)] for text in config.prompts]
         self._prompts = [ids[-room:] for ids in wide]
+        self._generator: Generator | None = None
 
     def of(self, params: Any) -> list[str]:
         """Returns what comes after each prompt."""
@@ -50,19 +51,22 @@ class Sampler:
         if not config.tokens or not self._prompts:
             return []
         one = jax.device_put(params, jax.devices()[0])
-        generator = Generator(
-            self._model, one, slots=len(self._prompts),
-            length=max(map(len, self._prompts)) + config.tokens,
-            decode=self._tokenizer.decode_bytes,
-        )  # fmt: skip
+        if self._generator is None:
+            self._generator = Generator(
+                self._model, one, slots=len(self._prompts),
+                length=max(map(len, self._prompts)) + config.tokens,
+                decode=self._tokenizer.decode_bytes,
+            )  # fmt: skip
+        self._generator.renew(one)
         stops = (*self._tokenizer.stops, self._tokenizer.bos)
         settings = Settings(
             max_tokens=config.tokens, temperature=0.0,
             stops=tuple(stop for stop in stops if stop is not None)[:16],
         )  # fmt: skip
         found = [""] * len(self._prompts)
-        for piece in pieces(generator, self._prompts, settings):
+        for piece in pieces(self._generator, self._prompts, settings):
             found[piece.row] += piece.text
+        self._generator.renew(None)
         return found
 
     def shown(self, texts: list[str]) -> list[str]:

@@ -5,8 +5,8 @@ from typing import NoReturn
 
 from jfl.errors import UsageError
 
-_DECAY, _FIRST = 0.98, 50
-_TIMES, _LEAST = 6.0, 0.1  # spreads, nats
+_DECAY, _FIRST = 0.95, 50
+_TIMES, _LEAST = 4.0, 0.1  # spreads, nats
 
 
 class Watch:
@@ -19,11 +19,11 @@ class Watch:
     def look(self, step: int, loss: float) -> str | None:
         """Takes in a loss; returns a sentence where it is far above those before it."""
         share = 1 - _DECAY ** max(self._count, 1)
-        mean = self._mean / share
-        spread = math.sqrt(max(self._square / share - mean**2, 0.0))
+        mean, spread = self._mean / share, math.sqrt(self._square / share)
         jumped = self._count >= _FIRST and loss > mean + _TIMES * spread + _LEAST
+        off = loss - mean if self._count else 0.0
         self._mean = _DECAY * self._mean + (1 - _DECAY) * loss
-        self._square = _DECAY * self._square + (1 - _DECAY) * loss**2
+        self._square = _DECAY * self._square + (1 - _DECAY) * off**2
         self._count += 1
         if not jumped:
             return None
