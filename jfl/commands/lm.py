@@ -175,6 +175,9 @@ Examples:
     "--eval-tokens", "--eval_tokens", "--split_tokens", "eval_tokens",
     type=click.IntRange(min=1, max=1 << 32), help="Tokens of each part; default: as in training.",
 )  # fmt: skip
+@click.option(
+    "--baselines", is_flag=True, help="Count trigrams of bytes and of tokens, and measure them too."
+)
 @options.device
 @options.common
 def base_loss(run: str | None, **flags: Any) -> None:
@@ -191,7 +194,7 @@ def base_loss(run: str | None, **flags: Any) -> None:
     )
     found = loss.measure(
         which, data_dir=flags["data_dir"], tokens=flags["eval_tokens"],
-        tokenizer=flags["tokenizer"], device=flags["device"],
+        tokenizer=flags["tokenizer"], device=flags["device"], baselines=flags["baselines"],
     )  # fmt: skip
     screen = Screen(stderr=flags["as_json"])
     for note in found["notes"]:
@@ -200,5 +203,7 @@ def base_loss(run: str | None, **flags: Any) -> None:
     for part in ("train", "valid"):
         bpb, nats = found[f"{part}_bpb"], found[f"{part}_loss"]
         screen.say(f"{part}: {bpb:.4f} bits per byte, {nats:.4f} nats a token")
+    for name, bpb in found.get("baselines", {}).items():
+        screen.say(f"valid, by {name.replace('_', ' ')}s: {bpb:.4f} bits per byte")
     if flags["as_json"]:
         answer(found)
