@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-from jfl.bench.language_cases import LM, LanguageCase
+from jfl.bench.language_cases import CARD, LM, LanguageCase
 from jfl.federated.clients import plan as plans
 from jfl.models.base import Lowering
 
@@ -153,7 +153,7 @@ def heads(
 
 
 def suite(name: str, cores: int) -> Sequence[Case | LanguageCase]:
-    """Returns the cases of one of NAMES; all leaves out quick, and texts, which needs its data."""
+    """Returns the cases of one of NAMES; all leaves out quick, texts and card, which need data or one."""
     rounds: tuple[Method, ...] = get_args(Method)
     variants = [(loop, low) for loop in set(plans.LOOPS.values()) for low in get_args(Lowering)]
     suites: dict[str, Sequence[Case | LanguageCase]] = {
@@ -183,11 +183,12 @@ def suite(name: str, cores: int) -> Sequence[Case | LanguageCase]:
             for devices in sorted({1, cores})
         ],
         "lm": LM,
+        "card": CARD,
     }
     if name == "all":
-        left = {key: cases for key, cases in suites.items() if key not in ("quick", "texts")}
+        left = {key: cases for key, cases in suites.items() if key not in ("quick", "texts", "card")}
         return [case for cases in left.values() for case in cases]
     return suites[name]
 
 
-NAMES = ("quick", "step", "round", "heads", "memory", "scale", "lm", "texts", "all")
+NAMES = ("quick", "step", "round", "heads", "memory", "scale", "lm", "card", "texts", "all")

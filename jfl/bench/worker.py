@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jfl import mesh as meshes
-from jfl.bench import assembly, generation, language_training, training
+from jfl.bench import assembly, generation, language_training, pretraining, training
 from jfl.bench.clock import seconds
 from jfl.files.strict_json import dumps
 
@@ -25,6 +25,7 @@ CASES = {
     "assembly": assembly.case,
     "generation": generation.case,
     "language_training": language_training.case,
+    "pretraining": pretraining.case,
 }
 """What does the work, by name."""
 
