@@ -110,4 +110,6 @@ def told(step: Roofline, on: Machine, devices: int) -> str:
 
 
 def _short(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.2g} ms"
+    if seconds >= 1:
+        return f"{seconds:.2f} s"
+    return f"{1000 * seconds:.{0 if seconds >= 0.01 else 2}f} ms"

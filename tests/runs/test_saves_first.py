@@ -1,11 +1,13 @@
 """A job that is saved before it is measured loses nothing where that ends it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 from tests.runs.other_jobs.jobs import counting
 
-from jfl.runs import kinds, loop, manifest, seal
+from jfl.errors import CheckpointError
+from jfl.runs import checkpoint, kinds, loop, manifest, seal
 from jfl.runs.folder import RunFolder, fill
 from jfl.runs.journal import JOURNAL
 from jfl.runs.progress import Steps
@@ -75,3 +77,21 @@ def test_without_it_only_what_is_due_is_saved(tmp_path):
     job, run = made(tmp_path / "run", saves_first=False)
     loop.run(job, loop.of_run(job, tmp_path / "run"), Steps())
     assert run.checkpoints.rounds() == [5, 7]
+
+
+def test_a_full_disk_is_one_sentence_and_what_was_saved_is_kept(tmp_path, monkeypatch):
+    path = tmp_path / "run"
+    job, run = made(path)
+    place, real = loop.of_run(job, path), shutil.disk_usage
+    looked = []
+
+    def full(place):
+        looked.append(place)
+        return real(place)._replace(free=0) if len(looked) > 1 else real(place)
+
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", full)
+    with pytest.raises(CheckpointError, match=r"could not be written .* older checkpoints are kep"):
+        loop.run(job, place, Steps())
+    monkeypatch.undo()
+    assert run.checkpoints.rounds() == [2]
+    assert not list((path / "checkpoints").glob("*.writing"))
