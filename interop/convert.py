@@ -16,6 +16,8 @@ from interop import snapshot as snapshots
 from interop.formats import find
 from interop.gguf import convert as gguf
 from interop.language import convert as folders
+from interop.nanochat import read as nanochats
+from interop.nanochat import run as nanochat_runs
 from interop.pickles import files, listing
 from interop.snapshot import Snapshot
 from interop.to_run import Wanted
@@ -56,6 +58,17 @@ def run(
     """
     if target.exists() and not dry:
         raise UsageError(f"{target} exists already; give another name")
+    single = target.suffix.lower() in to_file.SUFFIXES
+    if base is None and (nanochat_runs.is_run(source) or (
+        suffix is None and not single and nanochats.takes(source)
+    )):  # fmt: skip
+        others = {"--client": client, "--names": scheme, "--model": wanted.model,
+                  "--key": wanted.key, "--data": wanted.data}  # fmt: skip
+        if other := next((option for option, given in others.items() if given), None):
+            raise UsageError(f"{other} does not go with networks of language")
+        if nanochat_runs.is_run(source):
+            return nanochat_runs.to_files(source, target, step=which, suffix=suffix, dry=dry)
+        return nanochat_runs.convert(source, target, wanted.changes, step=which, dry=dry)
     with budget.held(source, *([] if base is None else [Path(base)])):
         blocks = base is None and gguf.takes(source, target, suffix)
         if base is not None or blocks or folders.takes(source, target, suffix):

@@ -1,4 +1,4 @@
-"""The "clients" device axis: which devices there are, and how arrays lie on them."""
+"""Which devices there are, and how arrays lie on them: along "clients", or "data" and "fsdp"."""
 
 import os
 import re
@@ -10,6 +10,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jfl.errors import UsageError
 
 AXIS = "clients"
+DATA, FSDP = "data", "fsdp"
 
 
 def start(platform: str | None, cpu_devices: int) -> None:
@@ -63,6 +64,23 @@ def make(num_devices: int) -> Mesh:
             f"plan.devices={num_devices}, but {len(devices)} {devices[0].platform} devices run"
         )
     return Mesh(np.array(devices[:num_devices]), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def grid(num_devices: int, fsdp: int) -> Mesh:
+    """Returns a mesh over the first devices with the axes "data" and "fsdp".
+
+    Raises:
+        UsageError: there are fewer devices, or they do not divide.
+    """
+    devices = jax.devices()
+    if num_devices > len(devices):
+        raise UsageError(
+            f"mesh.devices={num_devices}, but {len(devices)} {devices[0].platform} devices run"
+        )
+    if num_devices % fsdp:
+        raise UsageError(f"mesh.fsdp={fsdp} must divide the {num_devices} devices")
+    shape = np.array(devices[:num_devices]).reshape(-1, fsdp)
+    return Mesh(shape, (DATA, FSDP), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def rows(mesh: Mesh) -> NamedSharding:

@@ -1,7 +1,7 @@
 """What a config.json says of the arrays of a language network: their names, shapes and order.
 
-Source: huggingface/transformers, modeling_gpt2.py, modeling_llama.py, modeling_qwen2.py and
-modeling_qwen3.py name them.
+Source: huggingface/transformers, modeling_gpt2.py, modeling_llama.py, modeling_qwen2.py,
+modeling_qwen3.py and modeling_nanochat.py name them.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -44,7 +44,7 @@ class Architecture:
     """The arrays of a network, in the order in which they are used."""
 
     name: str
-    """What config.json calls it: gpt2, llama, qwen2, qwen3."""
+    """What config.json calls it: gpt2, llama, qwen2, qwen3, nanochat."""
     model: str
     """The class of transformers that has a head."""
     body: str
@@ -167,11 +167,43 @@ def _llama(name: str, model: str) -> Callable[[_Config, str], Architecture]:
     return made
 
 
+def _nanochat(config: _Config, where: str) -> Architecture:
+    vocabulary, width, inner, layers, heads = (
+        _count(config, where, key)
+        for key in (
+            "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+            "num_attention_heads",
+        )
+    )  # fmt: skip
+    groups = _count(config, where, "num_key_value_heads", heads)
+    _require_divides(where, "hidden_size", width, "num_attention_heads", heads)
+    _require_divides(where, "num_attention_heads", heads, "num_key_value_heads", groups)
+    if _flag(config, where, "tie_word_embeddings", usual=False):
+        raise CheckpointError(f"{where} has tie_word_embeddings, which no nanochat has")
+    of_groups = width // heads * groups
+    own, within = "layers.{}.self_attn", "layers.{}.mlp"
+    sizes = {"q": width, "k": of_groups, "v": of_groups, "out": width}
+    places = [Place("embed.tokens.embedding", "embed_tokens.weight", (vocabulary, width))]
+    for word, out in sizes.items():
+        module = f"{own}.{'o' if word == 'out' else word}_proj"
+        places += _dense(f"layers.attention.{word}", module, width, out, bias=False)
+    places += [
+        *_dense("layers.mlp.up", f"{within}.fc1", width, inner, bias=False),
+        *_dense("layers.mlp.down", f"{within}.fc2", inner, width, bias=False),
+        *_head(vocabulary, width, tied=False),
+    ]
+    return Architecture(
+        "nanochat", "NanoChatForCausalLM", "model.", layers, "num_hidden_layers", tied=False,
+        places=tuple(places), buffers={},
+    )  # fmt: skip
+
+
 _MADE: dict[str, Callable[[_Config, str], Architecture]] = {
     "gpt2": _gpt2,
     "llama": _llama("llama", "LlamaForCausalLM"),
     "qwen2": _llama("qwen2", "Qwen2ForCausalLM"),
     "qwen3": _llama("qwen3", "Qwen3ForCausalLM"),
+    "nanochat": _nanochat,
 }
 
 

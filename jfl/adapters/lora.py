@@ -47,8 +47,7 @@ class Config(Section):
     """Share of what enters the first matrix that is zeroed in training; beside the kernel of an
     LSTM's state the same for all words and texts of a batch."""
     targets: tuple[str, ...] = ("*",)
-    """Which layers: whole paths or their ends, such as attention.qkv; * stands for anything. In a
-    federation of networks of language: layers.* where it is not set."""
+    """Which layers: whole paths or their ends, such as attention.qkv; * stands for anything."""
     ranks: dict[str, Rank] = Field(default={})
     """By such a pattern, another rank; the first that fits counts."""
     alphas: dict[str, Alpha] = Field(default={})

@@ -66,7 +66,7 @@ def opened(
         raise UsageError(f"{path} is no adapter; leave --base out")
     found = files.open_language(path)
     model = languages.build(found.network, computation)
-    return _network(path.name, model, found.params, _tokenizer(path))
+    return made(path.name, model, found.params, _tokenizer(path))
 
 
 def _adapted(
@@ -79,7 +79,7 @@ def _adapted(
     model = languages.build(found.network, computation)
     own = path if any((path / name).is_file() for name in _TOKENIZERS) else below
     merged = adapted.merged(params, found.params)
-    return _network(f"{path.name} on {below.name}", model, merged, _tokenizer(own))
+    return made(f"{path.name} on {below.name}", model, merged, _tokenizer(own))
 
 
 _TOKENIZERS = ("tokenizer.json", "vocab.json")
@@ -103,6 +103,11 @@ def _tokenizer(path: Path) -> Tokenizer:
         raise DataError(f"{error}; put the tokenizer's files beside the weights") from error
 
 
-def _network(name: str, model: LanguageModel, params: Params, tokenizer: Tokenizer) -> Network:
+def made(name: str, model: LanguageModel, params: Params, tokenizer: Tokenizer) -> Network:
+    """Returns a network of its parts.
+
+    Raises:
+        DataError: the tokenizer is of another network.
+    """
     doubt = require_fits(tokenizer, model.config.vocabulary)
     return Network(name, model, jax.tree.map(jnp.asarray, params), tokenizer, doubt)

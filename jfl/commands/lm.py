@@ -163,29 +163,47 @@ def base_train(words: tuple[str, ...], **flags: Any) -> int:
 \b
 Examples:
   jfl lm base-loss outputs/d12/2026-01-31-1
-  jfl lm base-loss --base_checkpoint=outputs/d12/2026-01-31-1 --step best
+  jfl lm base-loss --base_checkpoint=outputs/d12 --step best
+  jfl lm base-loss -i base -g d12 -s 1000
+  jfl lm base-loss base_checkpoints/d12/model_000650.pt --data-dir shards
 """,
 )
-@click.argument("run", required=False, metavar="RUN")
-@click.option("--base-checkpoint", "--base_checkpoint", "given", metavar="RUN", help="Same as RUN.")
+@click.argument("run", required=False, metavar="[RUN]")
+@options.network
+@click.option("--data-dir", "--data_dir", "data_dir", metavar="PATH", help="Other texts.")
 @click.option(
-    "-s", "--step", default="last", show_default=True, help="Which checkpoint: N, best or last."
+    "--eval-tokens", "--eval_tokens", "--split_tokens", "eval_tokens",
+    type=click.IntRange(min=1, max=1 << 32), help="Tokens of each part; default: as in training.",
+)  # fmt: skip
+@click.option(
+    "--baselines", is_flag=True, help="Count trigrams of bytes and of tokens, and measure them too."
 )
 @options.device
 @options.common
-def base_loss(run: str | None, given: str | None, step: str, **flags: Any) -> None:
+def base_loss(run: str | None, **flags: Any) -> None:
     """Measure bits per byte of a trained network, on texts it trained on and on those held back."""
     from jfl.errors import UsageError
+    from jfl.lm import named
     from jfl.lm.base import loss
     from jfl.report.screen import Screen
 
-    if (run is None) == (given is None):
-        raise UsageError("give the folder of one run, as in jfl lm base-loss outputs/d12/...")
-    found = loss.measure(str(run or given), step, device=flags["device"])
+    if run is not None and flags["checkpoint"] is not None:
+        raise UsageError(f"{run} is one network, and {flags['checkpoint']} another; give one")
+    which = named.named(
+        run or flags["checkpoint"], flags["stage"], flags["model_tag"], flags["step"], flags["out"]
+    )
+    found = loss.measure(
+        which, data_dir=flags["data_dir"], tokens=flags["eval_tokens"],
+        tokenizer=flags["tokenizer"], device=flags["device"], baselines=flags["baselines"],
+    )  # fmt: skip
     screen = Screen(stderr=flags["as_json"])
+    for note in found["notes"]:
+        screen.say(f"note: {note}")
     screen.say(f"{found['title']}, step {found['step']}")
     for part in ("train", "valid"):
         bpb, nats = found[f"{part}_bpb"], found[f"{part}_loss"]
         screen.say(f"{part}: {bpb:.4f} bits per byte, {nats:.4f} nats a token")
+    for name, bpb in found.get("baselines", {}).items():
+        screen.say(f"valid, by {name.replace('_', ' ')}s: {bpb:.4f} bits per byte")
     if flags["as_json"]:
         answer(found)

@@ -89,6 +89,33 @@ def many_runs(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def network(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the two ways to name a trained network: its place, or stage, name and step."""
+    for decorate in (
+        click.option(
+            "--tokenizer", metavar="DIR", help="Of a file that has none beside it: its tokenizer."
+        ),
+        click.option(
+            "--out", default="outputs", show_default=True, metavar="DIR",
+            help="Where -i and -g look for runs.",
+        ),
+        click.option(
+            "-s", "--step", metavar="N|best|last", help="Which checkpoint; default: the last."
+        ),
+        click.option(
+            "-g", "--model-tag", "model_tag", metavar="NAME",
+            help="What the run is called, or d and its depth; default: the deepest.",
+        ),
+        click.option("-i", "--source", "stage", metavar="STAGE", help="What was trained: base."),
+        click.option(
+            "--base-checkpoint", "--base_checkpoint", "--checkpoint", "checkpoint", metavar="PATH",
+            help="A run, a folder of runs, or a file of nanochat, such as model_000650.pt.",
+        ),
+    ):  # fmt: skip
+        function = decorate(function)
+    return function
+
+
 def words(text: str | None) -> list[str]:
     """Returns the words of a list with commas."""
     return [word.strip() for word in (text or "").split(",") if word.strip()]

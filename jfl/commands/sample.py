@@ -25,9 +25,13 @@ Examples:
   jfl sample gpt2/ --prompt "It is a truth" --temperature 0.8 --top-p 0.95 --samples 3
   jfl sample my_adapter/ --base gpt2/ --prompt "Dear Sir" --json
   jfl sample gpt2/ --prompt - < beginning.txt
+  jfl sample outputs/d12/2026-01-31-1 --prompt "It is a truth" --temperature 0.8
+  jfl sample -i base -g d12 -s 1000 --prompt "It is a truth"
+  jfl sample base_checkpoints/d12/model_000650.pt --prompt "It is a truth"
 """,
 )
-@click.argument("network", metavar="MODEL")
+@click.argument("network", metavar="[MODEL]", required=False)
+@options.network
 @click.option("--prompt", required=True, metavar="TEXT", help="What it goes on with; - = stdin.")
 @click.option("--chat", is_flag=True, help="The prompt is what a user says, in its chat template.")
 @click.option("--system", metavar="TEXT", help="With --chat: what stands before all that is said.")
@@ -55,14 +59,14 @@ Examples:
 )
 @options.device
 @options.common
-def sample(network: str, prompt: str, **flags: Any) -> None:
-    """Let a network go on with a text: a folder of transformers, a .gguf, or an adapter.
+def sample(network: str | None, prompt: str, **flags: Any) -> None:
+    """Let a network go on with a text.
+
+    MODEL is a folder of transformers, a .gguf, an adapter, a run of jfl lm, or a file of nanochat.
 
     The text is shown as it comes; signs that would move the cursor are spelled out.
     """
-    from jfl.adapters import networks
     from jfl.errors import UsageError
-    from jfl.models.language.base import Computation
     from jfl.report.screen import Screen
     from jfl.runs import backend
 
@@ -74,9 +78,9 @@ def sample(network: str, prompt: str, **flags: Any) -> None:
         raise UsageError("the prompt is empty; give some text to go on with")
     backend.start(flags["device"], 1)
     screen = Screen(stderr=True)
-    found = networks.opened(network, flags["base"], Computation(dtype=flags["dtype"]))
-    if found.doubt:
-        screen.say(f"note: {found.doubt}")
+    found, notes = _opened(network, flags)
+    for note in notes:
+        screen.say(f"note: {note}")
     tokens = _tokens(found, prompt, flags)
     replies, rate = _run(found, tokens, flags)
     told = f"{sum(reply['tokens'] for reply in replies):,} tokens after {len(tokens):,} of prompt"
@@ -84,6 +88,34 @@ def sample(network: str, prompt: str, **flags: Any) -> None:
     if flags["as_json"]:
         content = {"model": found.name, "prompt_tokens": len(tokens), "replies": replies}
         answer(content | {"tokens_per_second": rate})
+
+
+def _opened(network: str | None, flags: dict[str, Any]) -> tuple[Any, list[str]]:
+    """Returns the network, and notes for people."""
+    from pathlib import Path
+
+    from jfl.adapters import networks
+    from jfl.errors import UsageError
+    from jfl.lm import named
+    from jfl.lm import opened as own
+    from jfl.models.language.base import Computation
+
+    if network is not None and flags["checkpoint"] is not None:
+        raise UsageError(f"{network} is one network, and {flags['checkpoint']} another; give one")
+    place, computation = network or flags["checkpoint"], Computation(dtype=flags["dtype"])
+    staged = flags["stage"] or flags["model_tag"]
+    if place is None and not staged:
+        raise UsageError("name a network, as in jfl sample gpt2/ or jfl sample -i base -g d12")
+    named_so = staged or flags["step"] or flags["checkpoint"] or flags["tokenizer"]
+    if named_so or own.takes(Path(str(place)).expanduser()):
+        if flags["base"] is not None:
+            raise UsageError("--base is for an adapter's folder; leave it out")
+        which = named.named(place, flags["stage"], flags["model_tag"], flags["step"], flags["out"])
+        mine = own.opened(which, flags["tokenizer"])
+        found = own.network(mine, computation)
+        return found, [*mine.notes, *([found.doubt] if found.doubt else [])]
+    found = networks.opened(str(place), flags["base"], computation)
+    return found, [found.doubt] if found.doubt else []
 
 
 def _tokens(found: Any, prompt: str, flags: dict[str, Any]) -> list[int]:

@@ -52,6 +52,10 @@ class Config(lora.Config):
     """By a pattern of layers, another rank; or a list, a rank for each client, at most `rank`: the
     rest of a client's factors is zero."""
 
+    targets: tuple[str, ...] | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Which layers: whole paths or their ends, such as attention.qkv; * stands for anything; none =
+    all of them, of networks of language layers.*."""
+
     @property
     def client_ranks(self) -> tuple[int, ...]:
         """Returns a rank for each client; nothing where all have `rank`."""
@@ -61,6 +65,7 @@ class Config(lora.Config):
     def lora(self) -> lora.Config:
         """Returns what every adapter has."""
         own = self.model_dump(include={*lora.Config.model_fields})
+        own |= {"targets": ("*",)} if self.targets is None else {}
         return lora.Config.model_validate(own | ({"ranks": {}} if self.client_ranks else {}))
 
 
@@ -94,9 +99,9 @@ def fitted(config: Config | None, *, language: bool) -> Config | None:
     Beside a network of language it stands in the layers, where `targets` does not say otherwise:
     where an embedding is the head too, a product beside one is none beside the other.
     """
-    if config is None or not language or "targets" in config.model_fields_set:
+    if config is None or config.targets is not None:
         return config
-    return config.model_copy(update={"targets": ("layers.*",)})
+    return config.model_copy(update={"targets": ("layers.*",) if language else ("*",)})
 
 
 def build(config: Config, name: str, model: Model) -> Model:

@@ -21,12 +21,12 @@ from jfl.runs import job as jobs
 from jfl.runs import settings
 
 
-def _owned(section: str, kind: Callable[[Any], str] | None = None) -> BeforeValidator:
+def _owned(section: str, schema: Callable[[str], type[Section]] | None = None) -> BeforeValidator:
     """Lets the plugin that `section.name` names check its own settings.
 
     Args:
         section: of the config.
-        kind: of plugins it is one, where not all of a section are; None = that of its name.
+        schema: returns the settings by the plugin's name; None = the plugin's Config.
     """
 
     def build(given: Any) -> Any:
@@ -37,7 +37,8 @@ def _owned(section: str, kind: Callable[[Any], str] | None = None) -> BeforeVali
         if not isinstance(given.get("name"), str):
             known = ", ".join(plugins.names(section))
             raise UsageError(f"config: {section}.name is missing; there are: {known}")
-        owner = plugins.load(kind(given) if kind else section, given["name"]).Config
+        name = given["name"]
+        owner = schema(name) if schema else plugins.load(section, name).Config
         return config.check(owner, given, prefix=f"{section}.")
 
     return BeforeValidator(build)
@@ -107,7 +108,7 @@ class Experiment(jobs.Config):
     """The samples; `jfl list data`."""
     partition: Annotated[SerializeAsAny[partitions.Config], _owned("partition")]
     """Who owns which; `jfl list partitions`."""
-    model: Annotated[SerializeAsAny[networks.Config], _owned("model", networks.section)]
+    model: Annotated[SerializeAsAny[networks.Config], _owned("model", networks.schema)]
     """The network; `jfl list models`, or `jfl list language` for windows of texts."""
     adapter: Annotated[adapters.Config | None, BeforeValidator(_adapter)] = None
     """What trains beside the network's frozen weights, such as lora; none = all weights train, and

@@ -1,10 +1,12 @@
 """The network of a federation: one that classifies, or one of language that tells what follows."""
 
-from typing import Any
+from functools import cache
 
 import numpy as np
+from pydantic import Field, create_model
 
 from jfl import plugins
+from jfl.config import Section
 from jfl.datasets.base import Dataset
 from jfl.errors import UsageError
 from jfl.models import base as models
@@ -14,6 +16,10 @@ from jfl.models.language import next_token
 
 Config = models.Config | languages.Config
 """The settings of any of them."""
+_SIZES = {
+    "vocabulary": "Tokens the network knows; none = those of the tokenizer.",
+    "context": "Tokens of the longest text; none = those of a window.",
+}
 _KINDS = {
     "images": ("images or features", "mlp"),
     "words": ("texts as word numbers to classify", "lstm"),
@@ -22,11 +28,25 @@ _KINDS = {
 """What networks take, and one that does."""
 
 
-def section(given: Any) -> str:
-    """Returns in which kind of plugins the network of a section `model` is to be looked for."""
-    name = given.get("name") if isinstance(given, dict) else None
-    known = plugins.names("language")
-    return "language" if name in known and name not in plugins.names("model") else "model"
+def schema(name: str) -> type[Section]:
+    """Returns the settings of a network; of one of language, with sizes that the data may decide.
+
+    Raises:
+        UsageError: there is no such network, in neither kind.
+    """
+    if name not in plugins.names("language") or name in plugins.names("model"):
+        return plugins.load("model", name).Config
+    return _sized(plugins.load("language", name).Config)
+
+
+@cache
+def _sized(own: type[languages.Config]) -> type[languages.Config]:
+    """Returns settings whose sizes may be left to the data, also where they are written out."""
+    sizes = {
+        size: (int | None, Field(default=None, ge=1, le=1 << 24, description=said))
+        for size, said in _SIZES.items()
+    }
+    return create_model(own.__name__, __base__=own, __module__=own.__module__, **sizes)
 
 
 def fitted(config: Config, dataset: Dataset) -> Config:

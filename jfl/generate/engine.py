@@ -5,7 +5,7 @@ that the host has and hands over with every call, so rows may come and go betwee
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -105,6 +105,11 @@ def build(model: LanguageModel, params: Params, slots: int, length: int) -> Engi
         jax.jit(insert, donate_argnums=0),
         jax.jit(partial(_decode, network), donate_argnums=1),
     )
+
+
+def renewed(engine: Engine, params: Params | None) -> Engine:
+    """Returns the same programs on other weights; None: on none yet."""
+    return replace(engine, params={} if params is None else base.apart(turned.params(params)))
 
 
 def _kept(cache: Any) -> dict[str, Any]:

@@ -81,6 +81,16 @@ class Generator:
         self._slots: list[_Row | None] = [None] * slots
         self._numbers = itertools.count()
 
+    def renew(self, params: Params | None) -> None:
+        """Goes on with other weights of the network, by the same programs; None: with none yet.
+
+        Raises:
+            UsageError: rows are running.
+        """
+        if self.free < len(self._slots):
+            raise UsageError("rows are running; other weights can come when they have ended")
+        self._engine = engine.renewed(self._engine, params)
+
     @property
     def free(self) -> int:
         """Rows that may join."""

@@ -56,7 +56,7 @@ def fixed(texts: Texts, tokenizer: Tokenizer, length: int, tokens: int) -> Int32
 
 
 def measurer(
-    model: LanguageModel, lengths: Int32[np.ndarray, " V"], batch: int
+    model: LanguageModel, lengths: Int32[np.ndarray, " V"], batch: int, place: Any = None
 ) -> Callable[[Params, Int[np.ndarray, "R W"]], Measured]:
     """Returns what measures rows, `batch` at a time.
 
@@ -64,10 +64,14 @@ def measurer(
         model: the network.
         lengths: bytes of each token; 0 of those that do not count.
         batch: rows at a time; the result does not depend on it.
+        place: how they lie on devices, a `Placement`; None = on one.
     """
+    put = jnp.asarray if place is None else place.rows
+    whole = (lambda params: params) if place is None else place.whole
 
     @jax.jit
     def one(params: Params, rows: Any, lengths: Any) -> Any:
+        params = whole(params)
         h, _ = model.hidden(params, rows[:, :-1])
         targets = rows[:, 1:]
         counts = lengths[targets] > 0
@@ -75,14 +79,14 @@ def measurer(
         return nats.sum(1)
 
     def measure(params: Params, rows: Int[np.ndarray, "R W"]) -> Measured:
-        nats, place = 0.0, jnp.asarray(lengths)
+        nats, counted = 0.0, jnp.asarray(lengths)
         for start in range(0, len(rows), batch):
             part = rows[start : start + batch]
             wide = np.zeros((batch, rows.shape[1]), np.int32)
             wide[: len(part)] = part
-            found = np.asarray(one(params, jnp.asarray(wide), place), np.float64)
+            found = np.asarray(one(params, put(wide), counted), np.float64)
             nats += float(found[: len(part)].sum())
-        counted = lengths[rows[:, 1:]]
-        return Measured(nats, int((counted > 0).sum()), int(counted.sum()))
+        sizes = lengths[rows[:, 1:]]
+        return Measured(nats, int((sizes > 0).sum()), int(sizes.sum()))
 
     return measure

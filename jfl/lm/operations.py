@@ -1,13 +1,10 @@
-"""How many operations a network of language costs, and what share of a card's peak that is."""
+"""How many operations a network of language costs."""
 
 from typing import NamedTuple
 
 import jax
 
 from jfl.models.language import base
-
-PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
-"""Dense bf16 products, operations a second, of cards by a part of their names."""
 
 
 class Operations(NamedTuple):
@@ -30,9 +27,3 @@ def per_token(network: base.Config) -> Operations:
     matrices = 6 * (parameters(network) - network.vocabulary * network.width)
     attention = 12 * network.layers * network.width * network.context
     return Operations(matrices + attention, matrices + attention / 2)
-
-
-def peak() -> float | None:
-    """Returns the peak of the first device, where it is known."""
-    name = jax.devices()[0].device_kind
-    return next((value for part, value in PEAKS.items() if part in name), None)

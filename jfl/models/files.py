@@ -62,6 +62,22 @@ class Language:
 
 
 @dataclass(frozen=True)
+class Nanochat:
+    """A network that came from a checkpoint of nanochat."""
+
+    network: languages.Config
+    """Its settings."""
+    params: Params
+    """Nested dicts of float32 arrays, as `Language` has them."""
+    step: int
+    """Of its training; 0 where nothing says it."""
+    tokenizer: Path | None
+    """The folder beside it that holds one."""
+    notes: tuple[str, ...]
+    """What people should know of how it was read."""
+
+
+@dataclass(frozen=True)
 class Lora:
     """How much a LoRA adapter changes each dense layer of a language network.
 
@@ -225,6 +241,27 @@ def open_language(path: Path) -> Language:
         params = importlib.import_module("interop.language.numbers").params(opened)
     settings = () if path.is_file() else (path / "config.json",)
     return Language(opened.config, params, _fingerprint(*settings, *opened.files))
+
+
+def is_nanochat(path: Path) -> bool:
+    """Tells whether a path is a checkpoint of nanochat or its forks, or a folder of them."""
+    return importlib.import_module("interop.nanochat.read").takes(path)
+
+
+def open_nanochat(path: Path, step: str = "last") -> Nanochat:
+    """Reads a checkpoint of nanochat, such as model_000650.pt; executes nothing.
+
+    Args:
+        path: the file, or a folder of which the newest is taken.
+        step: which file of a folder.
+
+    Raises:
+        UsageError: there is no such file.
+        CheckpointError: it is damaged, contradicts itself, or is of a newer recipe.
+        SafetyError: it is made to attack its reader.
+    """
+    found = importlib.import_module("interop.nanochat.read").opened(path, step)
+    return Nanochat(found.network, found.params(), found.step, found.tokenizer, found.notes)
 
 
 def tokenizer_content(path: Path) -> tuple[str, dict[str, Any]]:

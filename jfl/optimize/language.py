@@ -13,7 +13,7 @@ from pydantic import Field
 
 from jfl.config import Section
 from jfl.errors import UsageError
-from jfl.optimize.muon import muon
+from jfl.optimize.muon import Spread, muon
 from jfl.types import Params
 
 _WIDTH = 768  # at which rates of embedding and head are what they say
@@ -45,7 +45,11 @@ class Config(Section):
 
 
 def optimizer(
-    config: Config, width: int, steps: int, dtype: Any = jnp.float32
+    config: Config,
+    width: int,
+    steps: int,
+    dtype: Any = jnp.float32,
+    spread: Spread | None = None,
 ) -> optax.GradientTransformation:
     """Returns the optimizer of a network of jfl.models.language without vectors in its layers.
 
@@ -54,6 +58,7 @@ def optimizer(
         width: of the network.
         steps: of the whole training.
         dtype: of the products inside of Muon.
+        spread: gives each device some of its matrices.
     """
     share = trapezoid(steps, warmup=config.warmup, warmdown=config.warmdown, final=config.final)
     scale = (width / _WIDTH) ** -0.5
@@ -69,7 +74,7 @@ def optimizer(
     groups: dict[Any, Any] = {
         "embed": adamw(config.embedding_lr),
         "head": adamw(config.unembedding_lr),
-        "layers": optax.chain(muon(momentum, dtype), _by(share, config.matrix_lr)),
+        "layers": optax.chain(muon(momentum, dtype, spread), _by(share, config.matrix_lr)),
     }
     clip = optax.clip_by_global_norm(config.grad_clip) if config.grad_clip else optax.identity()
     return optax.chain(clip, optax.partition(groups, group))

@@ -5,7 +5,7 @@ layers in neural networks", 2024; the momentum is a plain average, as in nanocha
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +15,8 @@ from jaxtyping import Array, Float, Int
 
 from jfl.types import Params
 
+Spread = Callable[[Array], Array]
+"""Lays a stack of matrices out over devices, in a traced program."""
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 STEPS = 5
 
@@ -26,12 +28,15 @@ class State(NamedTuple):
     momentum: Params
 
 
-def muon(momentum: optax.Schedule, dtype: Any = jnp.float32) -> optax.GradientTransformation:
+def muon(
+    momentum: optax.Schedule, dtype: Any = jnp.float32, spread: Spread | None = None
+) -> optax.GradientTransformation:
     """Returns Muon without its rate, for kernels [L, in, out], each of which is L matrices.
 
     Args:
         momentum: the share of the old average in the new one, by the number of the step from 0.
         dtype: of the products of Newton and Schulz's steps.
+        spread: gives each device some of the matrices; None = none does.
     """
 
     def init(params: Params) -> State:
@@ -48,7 +53,7 @@ def muon(momentum: optax.Schedule, dtype: Any = jnp.float32) -> optax.GradientTr
         leaves, tree = jax.tree.flatten(jax.tree.map(mixed, average, slopes))
         stretched = [
             max(1.0, leaf.shape[-1] / leaf.shape[-2]) ** 0.5 * made
-            for leaf, made in zip(leaves, all_orthogonal(leaves, dtype), strict=True)
+            for leaf, made in zip(leaves, all_orthogonal(leaves, dtype, spread), strict=True)
         ]
         return jax.tree.unflatten(tree, stretched), State(state.step + 1, average)
 
@@ -56,7 +61,9 @@ def muon(momentum: optax.Schedule, dtype: Any = jnp.float32) -> optax.GradientTr
 
 
 def all_orthogonal(
-    stacks: Sequence[Float[Array, "_ _ _"]], dtype: Any = jnp.float32
+    stacks: Sequence[Float[Array, "_ _ _"]],
+    dtype: Any = jnp.float32,
+    spread: Spread | None = None,
 ) -> list[Float[Array, "_ _ _"]]:
     """Returns `orthogonal` of stacks of matrices; those of one shape, or turned, go together."""
     alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
@@ -65,7 +72,8 @@ def all_orthogonal(
     made: dict[int, Array] = {}
     for numbers in alike.values():
         wide = [_turned(stacks[n], stacks[n].shape) for n in numbers]
-        flat = orthogonal(jnp.concatenate(wide), dtype)
+        together = jnp.concatenate(wide)
+        flat = orthogonal(spread(together) if spread else together, dtype)
         start = 0
         for n in numbers:
             count = len(stacks[n])

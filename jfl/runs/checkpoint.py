@@ -89,6 +89,18 @@ class Checkpoints:
         said = manifest.numbered(unit, round_number) | about
         self._pending = self._worker.submit(self._write, round_number, state, said)
 
+    def complete(self, round_number: int, about: dict[str, Any]) -> None:
+        """Says of a checkpoint that was saved unmeasured what is known now.
+
+        Raises:
+            CheckpointError: the save failed.
+        """
+        self.wait()
+        said = self.manifest(round_number)
+        said.pop(manifest.UNMEASURED)
+        manifest.save(self.folder / str(round_number), said | about)
+        self._prune(round_number)
+
     def save_by_client(
         self,
         round_number: int,
@@ -254,10 +266,17 @@ class Checkpoints:
             )
 
 
-def needed_bytes(state: Any, config: Checkpoint, rounds: int | None) -> int:
-    """Returns how much disk the checkpoints of a run take at their most."""
+def needed_bytes(state: Any, config: Checkpoint, rounds: int | None, every: int) -> int:
+    """Returns how much disk the checkpoints of a run take at their most.
+
+    Args:
+        state: shapes of what is saved.
+        config: how many are kept.
+        rounds: units that are asked for; None = without end.
+        every: how many lie between two saves.
+    """
     kept = config.keep + (config.best != "none") + 1
-    saves = kept if rounds is None else -(-rounds // config.every)
+    saves = kept if rounds is None else -(-rounds // every)
     return int(tree.nbytes(state) * min(kept, saves) * _HEADROOM)
 
 

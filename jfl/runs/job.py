@@ -104,6 +104,8 @@ class Job(ABC):
     """How many devices it uses."""
     deterministic = False
     notice: Notice | None = None
+    saves_first = False
+    """Whether it is saved before it is measured, so that a measurement that ends it costs none."""
     stacked: int | None = None
     """How many models the leading axis of its arrays holds; each can then be read alone."""
 
@@ -116,6 +118,10 @@ class Job(ABC):
     def evaluates(self) -> int:
         """It is measured after every so many units, and after the last."""
         return getattr(getattr(self.config, "evaluate", None), "every", NEVER)
+
+    def measures(self, number: int) -> bool:
+        """Tells whether it is measured after a unit that is not the last."""
+        return number % self.evaluates == 0
 
     @property
     def saves(self) -> int:
@@ -149,6 +155,10 @@ class Job(ABC):
     def evaluate(self) -> dict[str, Any]:
         """Measures the state as it is; returns entries of the journal."""
         return {}
+
+    def remarks(self) -> Sequence[str]:
+        """Returns what a person should know of the last evaluation."""
+        return ()
 
     def snapshot(self) -> dict[str, Any] | None:
         """Returns the state as NumPy arrays that later steps do not change; None: none to save."""

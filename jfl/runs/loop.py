@@ -15,7 +15,8 @@ import jax
 
 from jfl import tree
 from jfl.errors import CheckpointError
-from jfl.runs import seal
+from jfl.files.strict_json import plain
+from jfl.runs import manifest, seal
 from jfl.runs.checkpoint import Checkpoints
 from jfl.runs.costs import peak_rss_mb
 from jfl.runs.job import Done, Job
@@ -60,8 +61,12 @@ def run(job: Job, place: Place, watch: Steps, done: int = 0) -> int:
     Raises:
         CheckpointError: a checkpoint could not be written.
     """
-    place.journal.cut(done)
+    asked = done and job.saves_first
+    unmeasured = place.checkpoints.manifest(done).get(manifest.UNMEASURED) if asked else None
+    place.journal.cut(done if unmeasured is None else done - 1)
     keeper = _Keeper(job, place, watch, done)
+    if unmeasured is not None:
+        keeper.measure(Done(done, unmeasured))
     total, everys = job.total, (job.evaluates, job.saves)
     while not keeper.ended and (total is None or keeper.reached < total):
         done = keeper.reached
@@ -101,11 +106,17 @@ class _Keeper:
             return
         number = self.reached = done.through
         last = number == self._job.total
-        measuring = last or number % self._job.evaluates == 0
+        measuring = last or self._job.measures(number)
+        if measuring and self._job.saves_first and (state := self._job.snapshot()) is not None:
+            self._fetch(done)
+            self._save(done, state, {manifest.UNMEASURED: plain(done.record)})
+            self._place.checkpoints.wait()
+            self.measure(done)
+            self.stopped = self._watch.stop()
+            return
         better = False
         if measuring:
-            done.record.update(self._job.evaluate())
-            better = self.patience.look(done.record)
+            better = self._look(done)
         self._unwritten = self._untimed = done
         self.stopped = self._watch.stop()
         saving = last or self.ended or better or number % self._job.saves == 0
@@ -114,11 +125,30 @@ class _Keeper:
         if measuring or saving:
             self.settle()
 
+    def measure(self, done: Done) -> None:
+        """Measures a step that was saved before, and says so in its checkpoint."""
+        self._look(done)
+        self._unwritten = self._untimed = done
+        self._write()
+        number = self._job.saved_as(done.through)
+        about = {"score": self._job.score(done.record)} | dict(self._place.mark())
+        self._place.checkpoints.complete(number, about)
+        self.settle()
+
+    def _look(self, done: Done) -> bool:
+        """Measures, and tells whether it is the best so far."""
+        done.record.update(self._job.evaluate())
+        for text in self._job.remarks():
+            self._watch.note(text)
+        return self.patience.look(done.record)
+
     def _checkpoint(self, done: Done, state: dict[str, Any]) -> None:
         self._write()
+        self._save(done, state, {"score": self._job.score(done.record)})
+
+    def _save(self, done: Done, state: dict[str, Any], about: dict[str, Any]) -> None:
         self._watch.saving()
         stacked = self._job.stacked
-        about = {"score": self._job.score(done.record)}
         about |= {} if stacked is None else {"clients": stacked}
         number = self._job.saved_as(done.through)
         about |= self._place.mark()
@@ -141,9 +171,14 @@ class _Keeper:
     def _write(self) -> None:
         done, self._unwritten = self._unwritten, None
         if done is not None:
-            there = {k: v for k, v in done.record.items() if isinstance(v, jax.Array)}
-            done.record.update(jax.device_get(there))
+            self._fetch(done)
             self._place.journal.write(done.through, done.record)
+
+    @staticmethod
+    def _fetch(done: Done) -> None:
+        """Brings what a step left on a device."""
+        there = {k: v for k, v in done.record.items() if isinstance(v, jax.Array)}
+        done.record.update(jax.device_get(there))
 
 
 def check_fits(job: Job, checkpoints: Checkpoints, number: int) -> None:

@@ -13,6 +13,8 @@ from jfl.files.documents import Document, write_text
 from jfl.files.strict_json import plain
 
 NAME = "manifest.json"
+UNMEASURED = "unmeasured"
+"""What a checkpoint that was saved before its evaluation says: the record of its step so far."""
 UNIT = "round"
 """What those count that do not say what they count."""
 _OWN = "sha256"
@@ -36,6 +38,7 @@ class About(Document, allow_inf_nan=True):
     clients: int | None = None
     of: str = ""
     journal: str = ""
+    unmeasured: dict[str, Any] | None = None
 
 
 def write(folder: Path, about: Mapping[str, Any]) -> None:

@@ -26,9 +26,10 @@ def changed(run: RunFolder, changes: Sequence[str]) -> Any:
         if not settings.covers(("plugins", *kind.resumable), key)
     ]
     if fixed:
+        *most, last = [f"{key}*" if key.endswith(".") else key for key in kind.resumable]
         raise UsageError(
-            f"a resumed run keeps its settings, but {fixed[0]} would change; only {kind.total}, "
-            "evaluate.* and checkpoint.* may"
+            f"a resumed run keeps its settings, but {fixed[0]} would change; only "
+            f"{', '.join(most)} and {last} may"
         )
     asked = getattr(wanted, kind.total, None)
     if asked is not None and asked != getattr(before, kind.total):

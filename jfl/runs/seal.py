@@ -151,7 +151,9 @@ def problems(run: Path, number: int) -> list[str]:
         return []
     if of != own["of"]:
         return ["it is of another run"]
-    if content.get("journal") != Journal(run).fingerprint(number):
+    # saved before it was measured, it is tied to what came before its step
+    through = number if content.get(manifest.UNMEASURED) is None else number - 1
+    if content.get("journal") != Journal(run).fingerprint(through):
         return ["journal.jsonl has changed since it was saved"]
     return []
 

@@ -136,6 +136,8 @@ def go_on(
 
 def cpu_devices(config: Any) -> int:
     """Returns how many devices a CPU is to show."""
+    if (mesh := getattr(config, "mesh", None)) is not None:
+        return mesh.devices or 1
     return getattr(getattr(config, "plan", None), "devices", None) or meshes.cores()
 
 
@@ -222,7 +224,8 @@ def _introduce(job: Job, watch: Watch) -> None:
 
 def _disk_needs(job: Job) -> int:
     checkpoint = getattr(job.config, "checkpoint", None)
-    return needed_bytes(job.shapes(), checkpoint, job.total) if checkpoint else 0
+    every = min(job.saves, job.evaluates) if job.saves_first else job.saves
+    return needed_bytes(job.shapes(), checkpoint, job.total, every) if checkpoint else 0
 
 
 def _dry_summary(job: Job, disk: int) -> dict[str, Any]:

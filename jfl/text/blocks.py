@@ -60,7 +60,9 @@ def blocks(
                 block = [block[n] for n in turn]
             yield here, block
         if empty:
-            raise DataError(f"{texts.files[0]} and so on: {len(texts.files)} files hold no text")
+            others = len(texts.files) - 1
+            more = f" and {others} more files hold" if others else " holds"
+            raise DataError(f"{texts.files[0]}{more} no text; put some there")
         epoch, file, row = epoch + 1, 0, 0
 
 

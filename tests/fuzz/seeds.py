@@ -173,6 +173,23 @@ def pieces() -> Iterator[Seed]:
         )
 
 
+def nanochats() -> Iterator[Seed]:
+    """A checkpoint as nanochat leaves it, with its tokenizer."""
+    import torch
+
+    from tests.interop import test_nanochat
+    from tests.reference.torch_nanochat import NanoChat
+
+    def left(root: Path) -> None:
+        vocabulary = test_nanochat.VOCABULARY
+        test_nanochat.tokenizer(root / "tokenizer")
+        torch.save(test_nanochat.state(NanoChat(1, vocabulary)), root / "model_000001.pt")
+        sizes = test_nanochat.SIZES | {"n_layer": 1, "n_embd": 64}
+        (root / "meta_000001.json").write_text(json.dumps({"step": 1, "model_config": sizes}))
+
+    yield folder(left, ("convert FILE made.run --dry-run", "convert FILE/model_000001.pt made.run"))
+
+
 def gguf() -> Iterator[Seed]:
     def text(word: str) -> bytes:
         return struct.pack("<Q", len(word)) + word.encode()
@@ -388,7 +405,7 @@ def runs() -> Iterator[Seed]:
 
 KINDS = {
     "pickle": pickles, "torch": torch_files, "npz": npz, "pfllib": pfllib,
-    "safetensors": safetensors, "networks": networks, "gguf": gguf,
+    "safetensors": safetensors, "networks": networks, "nanochat": nanochats, "gguf": gguf,
     "gguf network": gguf_networks, "texts": texts, "orbax": orbax, "yaml": yamls,
     "json": jsons, "csv": csvs, "tar": tars, "zip": zips, "idx": idx_files, "png": pictures,
     "hdf5": hdf5, "piece": pieces, "run": runs,

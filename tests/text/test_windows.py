@@ -109,7 +109,7 @@ def test_a_position_is_only_good_for_what_it_was_saved_with(tmp_path: Path) -> N
 
 def test_no_text_at_all_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(DataError, match="1 files hold no text"):
+    with pytest.raises(DataError, match="holds no text; put some there"):
         next(Windows(texts.find(tmp_path), BYTES, 1, 8))
 
 

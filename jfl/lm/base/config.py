@@ -8,6 +8,7 @@ from jfl import config as configs
 from jfl.config import Section, Switch
 from jfl.errors import UsageError
 from jfl.lm import operations
+from jfl.lm.base import placement, samples
 from jfl.lm.data import source
 from jfl.lm.tokenizer import saved
 from jfl.lm.tokenizer.training import SMALLEST
@@ -84,8 +85,12 @@ class Config(job.Config):
     """How large a step is, and how it is computed."""
     optimizer: language.Config = language.Config()
     """Rates, and how they go with the steps."""
+    mesh: placement.Config = placement.Config()
+    """On how many devices."""
     evaluate: Evaluate = Evaluate()
     """When it is measured, and by how much text."""
+    sample: samples.Config = samples.Config()
+    """When it goes on with prompts, and with which."""
     checkpoint: Checkpoint = Checkpoint()
     """When it is saved, and what is kept."""
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 METRIC = SCORE = "bpb"
-RESUMABLE = ("evaluate.every", "checkpoint.")
+RESUMABLE = ("evaluate.every", "checkpoint.", "sample.", "optimizer.")
 """The number of steps decides how rates fall, and so every step."""
 NAMES = ("depth",)
 TOLD = ("bpb", "valid_loss", "train_loss")
@@ -36,10 +36,9 @@ def build(config: Any, run: Any = None, *, replan: bool = False) -> Any:
         UsageError: the settings do not fit together.
         DataError: texts are missing, bad, or others than they were.
     """
-    del replan
     from jfl.lm.base import training
 
-    return training.prepare(config, run)
+    return training.prepare(config, run, replan=replan)
 
 
 def described(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,10 @@ NAMES = {
     "final_lr_frac": "optimizer.final",
     "eval_every": "evaluate.every",
     "eval_tokens": "evaluate.tokens",
+    "sample_every": "sample.every",
     "save_every": "checkpoint.every",
+    "model_tag": "name",
+    "seed": "seed",
     "data_dir": "data.dir",
     "vocab_size": "tokenizer.vocab_size",
 }
@@ -41,9 +44,8 @@ NAMES = {
 UNUSED = {
     "use_dummy_wandb": "jfl sends nothing anywhere",
     "device_type": "give --device",
-    "sample_every": "jfl lm base-train does not sample yet",
-    "core_metric_every": "jfl lm base-train does not measure CORE yet",
-    "core_metric_max_per_task": "jfl lm base-train does not measure CORE yet",
+    "core_metric_every": "CORE is no part of jfl lm base-train",
+    "core_metric_max_per_task": "CORE is no part of jfl lm base-train",
 }
 """Names that are read and change nothing, and why."""
 _NONE = {"num_iterations": -1, "target_flops": -1, "target_param_data_ratio": -1}

@@ -1,36 +1,48 @@
 """Pre-training as a job: steps on rows of tokens, measured in bits per byte."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from zlib import crc32
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from jfl import tree
 from jfl.errors import DataError, UsageError
-from jfl.lm import bits, operations
+from jfl.lm import bits, operations, roofline
+from jfl.lm.base import watch
 from jfl.lm.base.config import Config
+from jfl.lm.base.placement import Config as MeshConfig
+from jfl.lm.base.placement import Placement, count
+from jfl.lm.base.samples import Sampler
+from jfl.lm.base.state import State
 from jfl.lm.data import position, source
+from jfl.lm.opened import TOKENIZER, require_own
 from jfl.lm.tokenizer import saved, special, training
 from jfl.lm.tokenizer.command import Read
 from jfl.models.language import base
 from jfl.optimize import language
+from jfl.runs import backend
 from jfl.runs.job import Done, Job
 from jfl.text.base import Tokenizer
 from jfl.text.texts import Texts
 
-TOKENIZER = "tokenizer"
 _CAP = 10_000  # letters of a document that a tokenizer is trained on
 _WARM = 3  # steps that do not count for speed
 
 
-def prepare(config: Config, run: Any = None) -> "Training":
+def prepare(config: Config, run: Any = None, *, replan: bool = False) -> "Training":
     """Finds texts and tokenizer; those of a run that goes on must be what they were.
+
+    Args:
+        config: the settings.
+        run: the folder of a run that there is.
+        replan: it goes on on the devices that are here, not on those it had.
 
     Raises:
         UsageError: there are none where the settings say.
@@ -45,44 +57,114 @@ def prepare(config: Config, run: Any = None) -> "Training":
         tokenizer = training.train(read.of(train.documents()), config.tokenizer.vocab_size)
     if tokenizer.bos is None:
         raise UsageError(f"the tokenizer {tokenizer.name} has no token that begins a text (bos)")
-    job = Training(config, tokenizer, train, held)
-    if run is not None and run.environment.get("data") != job.environment()["data"]:
-        raise DataError(
-            f"the texts or the tokenizer of {run.path} are others than when it began; put them "
-            "back, or start a new run"
-        )
+    devices = None if run is None or replan else backend.read(run.path).devices
+    if devices is not None and devices > len(jax.devices()):  # it is only looked at
+        devices, config = 1, config.model_copy(update={"mesh": MeshConfig()})
+    job = Training(config, tokenizer, train, held, devices=devices)
+    if run is not None:
+        require_own(tokenizer, run)
+        known = run.environment.get("data")
+        if isinstance(known, dict) and known.get("texts") not in (None, train.digest):
+            raise DataError(
+                f"the texts of {run.path} are others than when it began; put them back, or start "
+                "a new run"
+            )
+    assert job.held.size
     return job
 
 
 class Training(Job):
     """A network in training; see `Job`."""
 
-    def __init__(self, config: Config, tokenizer: Tokenizer, train: Texts, held: Texts) -> None:
+    saves_first = True
+
+    def __init__(
+        self, config: Config, tokenizer: Tokenizer, train: Texts | None = None,
+        held: Texts | None = None, *, devices: int | None = None,
+    ) -> None:  # fmt: skip
+        """Puts a training together; without texts it can neither step nor be measured.
+
+        Raises:
+            UsageError: its rows cannot be shared by the devices.
+        """
         assert config.steps is not None
         self.config, self.deterministic = config, config.train.deterministic
-        self._tokenizer, self._texts = tokenizer, train
+        self.devices = devices or count(config.mesh)
+        self._at_once = self.devices * config.train.device_batch_size
+        if config.rows % self._at_once:
+            raise UsageError(
+                f"train.total_batch_size={config.train.total_batch_size} must be a multiple of "
+                f"{self._at_once * config.context}, train.device_batch_size="
+                f"{config.train.device_batch_size} rows of context={config.context} on "
+                f"{self.devices} devices"
+            )
+        self._place = Placement(self.devices, config.mesh.fsdp)
+        self._tokenizer, self._texts, self._held = tokenizer, train, held
         self._network = config.network(tokenizer.vocabulary)
         self._operations = operations.per_token(self._network)
-        self._model = base.build(self._network, config.computation)
-        products = jnp.bfloat16 if config.train.precision == "bf16" else jnp.float32
-        self._optimizer = language.optimizer(
-            config.optimizer, self._network.width, config.steps, products
-        )
-        self._held = bits.fixed(held, tokenizer, config.context, config.evaluate.tokens)
-        lengths = special.token_bytes(tokenizer)
-        self._measure = bits.measurer(self._model, lengths, config.train.device_batch_size)
-        self._loader = self._begin(None)
-        self._params: Any = None
-        self._state: Any = None
-        self._loss: Any = None
+        model = base.build(self._network, config.computation)
+        half = config.train.precision == "bf16"
+        optimizer = language.optimizer(
+            config.optimizer, self._network.width, config.steps,
+            jnp.bfloat16 if half else jnp.float32, self._place.spread,
+        )  # fmt: skip
+        key = jax.random.fold_in(jax.random.key(config.seed), crc32(b"init"))
+        self._model, self._state = model, State(model, optimizer, self._place, key)
+        self._position: Any = None
+        self._number = self._saved = 0
+        self._last: Any = None
+        self._watch, self._remarks = watch.Watch(), ()
         self._since, self._timed, self._spent = 0.0, 0, 0.0
 
-    def _begin(self, place: Any) -> position.Loader:
+    @cached_property
+    def _machine(self) -> roofline.Machine:
+        return roofline.machine()
+
+    @cached_property
+    def _loader(self) -> position.Loader:
         config = self.config
+        assert self._texts is not None
         return position.begin(
             config.data.loader, self._texts, self._tokenizer, config.rows, config.context,
-            config.seed, place,
+            config.seed, self._position,
         )  # fmt: skip
+
+    @cached_property
+    def held(self) -> np.ndarray:
+        """Rows that are held back, always the same.
+
+        Raises:
+            DataError: there are too few tokens for one.
+        """
+        assert self._held is not None
+        config = self.config
+        return bits.fixed(self._held, self._tokenizer, config.context, config.evaluate.tokens)
+
+    @cached_property
+    def _measure(self) -> Any:
+        lengths = special.token_bytes(self._tokenizer)
+        return bits.measurer(self._model, lengths, self._at_once, self._place)
+
+    @cached_property
+    def _sampler(self) -> Sampler:
+        return Sampler(self.config.sample, self._model, self._tokenizer)
+
+    @property
+    def evaluates(self) -> int:
+        """It is measured or goes on with prompts after some multiples of this."""
+        config = self.config
+        return math.gcd(config.evaluate.every, config.sample.every)
+
+    def measures(self, number: int) -> bool:
+        """Tells whether it is measured, or goes on with prompts, after a step."""
+        return self._due(number, self.config.evaluate.every) or self._samples(number)
+
+    def _due(self, number: int, every: int) -> bool:
+        return number % every == 0 or number == self.config.steps
+
+    def _samples(self, number: int) -> bool:
+        config = self.config.sample
+        return bool(config.tokens and config.prompts) and self._due(number, config.every)
 
     @property
     def title(self) -> str:
@@ -91,114 +173,106 @@ class Training(Job):
 
     @property
     def lines(self) -> Sequence[str]:
-        """What trains on what."""
-        config, count = self.config, operations.parameters(self._network)
-        tokens = config.steps * config.train.total_batch_size
+        """What trains on what, and what a step costs at the least."""
+        config, size = self.config, operations.parameters(self._network)
+        train, parts = config.train, config.rows // self._at_once
+        tokens = config.steps * train.total_batch_size
+        cost = roofline.of_step(
+            self._network, train.total_batch_size, parts, self.devices,
+            half=train.precision == "bf16",
+        )  # fmt: skip
+        on = f", on {self.devices} devices" if self.devices > 1 else ""
         return [
-            f"depth {config.depth}: {count:,} parameters, {self._tokenizer.vocabulary:,} tokens; "
-            f"{config.steps:,} steps of {config.train.total_batch_size:,} tokens, "
-            f"{tokens / count:.1f} a parameter, in "
-            f"{config.rows // config.train.device_batch_size} parts each",
+            f"depth {config.depth}: {size:,} parameters, {self._tokenizer.vocabulary:,} tokens; "
+            f"{config.steps:,} steps of {train.total_batch_size:,} tokens, "
+            f"{tokens / size:.1f} a parameter, in {parts} parts each{on}",
+            roofline.told(cost, self._machine, self.devices),
         ]
-
-    def _initial(self) -> tuple[Any, Any]:
-        key = jax.random.fold_in(jax.random.key(self.config.seed), crc32(b"init"))
-        params = self._model.init(key)
-        return params, self._optimizer.init(params)
 
     def step(self, number: int, until: int) -> Done:
         """Takes one step."""
         del until
-        if self._params is None:
-            self._params, self._state = jax.jit(self._initial)()
+        self._state.begin()
         rows = next(self._loader)
-        self._require_finite(number - 1)
+        noted = self._look()
         now = time.perf_counter()
         if self._since:
             self._timed, self._spent = self._timed + 1, self._spent + now - self._since
             self._spent = 0.0 if self._timed <= _WARM else self._spent
         self._since = now
-        wide = rows.reshape(-1, self.config.train.device_batch_size, rows.shape[1])
-        self._params, self._state, record = self._compiled(self._params, self._state, wide)
-        self._loss = record["train_loss"]
+        record = self._state.step(rows.reshape(-1, self._at_once, rows.shape[1]))
+        self._number, self._last = number, record
         tokens = float(self.config.train.total_batch_size)
         flops = tokens * self._operations.whole
-        return Done(number, record, {"tokens": tokens, "flops": flops})
+        return Done(number, record, {"tokens": tokens, "flops": flops}, noted)
 
-    @property
-    def _compiled(self) -> Any:
-        if not hasattr(self, "_step"):
-            self._step = jax.jit(self._stepped, donate_argnums=(0, 1))
-        return self._step
-
-    def _stepped(self, params: Any, state: Any, rows: Any) -> tuple[Any, Any, Any]:
-        parts = rows.shape[0]
-
-        def add(sums: Any, part: Any) -> tuple[Any, None]:
-            tokens, targets = part[:, :-1], part[:, 1:]
-            weights = jnp.ones(targets.shape)
-            found = jax.value_and_grad(self._model.loss)(params, tokens, targets, weights)
-            return jax.tree.map(lambda s, f: s + f / parts, sums, found), None
-
-        zero = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
-        (loss, slopes), _ = lax.scan(add, zero, rows)
-        moves, state = self._optimizer.update(slopes, state, params)
-        squares = sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(slopes))
-        record = {"train_loss": loss, "gradient_norm": jnp.sqrt(squares)}
-        return jax.tree.map(jnp.add, params, moves), state, record
-
-    def _require_finite(self, number: int) -> None:
-        if self._loss is not None and not np.isfinite(float(self._loss)):
-            _stop(number, float(self._loss))
+    def _look(self) -> Sequence[str]:
+        """Looks at the last step: stops where it is no number, and says where it jumped."""
+        if self._last is None:
+            return ()
+        loss, slope = (float(self._last[name]) for name in ("train_loss", "gradient_norm"))
+        self._last = None
+        if not math.isfinite(loss + slope):
+            watch.stop(self._number, loss, self._saved)
+        noted = self._watch.look(self._number, loss)
+        return (noted,) if noted else ()
 
     def evaluate(self) -> dict[str, Any]:
-        """Measures texts that were held back."""
-        found = self._measure(self._params, self._held)
-        self._since = 0.0
-        if not np.isfinite(found.nats):
-            _stop(None, found.nats)
-        return {"bpb": found.bits_per_byte, "valid_loss": found.loss}
+        """Measures texts that were held back, and goes on with prompts, as far as it is due."""
+        found: dict[str, Any] = {}
+        self._since, self._remarks = 0.0, ()
+        sampling = self._samples(self._number)
+        if not sampling or self._due(self._number, self.config.evaluate.every):
+            measured = self._measure(self._state.params, self.held)
+            if not math.isfinite(measured.nats):
+                watch.stop(self._number, measured.nats, self._saved)
+            found = {"bpb": measured.bits_per_byte, "valid_loss": measured.loss}
+        if sampling:
+            found["samples"] = self._sampler.of(self._state.params)
+            self._remarks = tuple(self._sampler.shown(found["samples"]))
+        return found
+
+    def remarks(self) -> Sequence[str]:
+        """How it went on with the prompts."""
+        return self._remarks
 
     def of_training(self) -> bits.Measured:
         """Measures the first of the texts it trains on, as many tokens as of those held back."""
-        config = self.config
-        rows = bits.fixed(
-            self._texts, self._tokenizer, config.context, len(self._held) * config.context
-        )
-        return self._measure(self._params, rows)
+        assert self._texts is not None
+        context = self.config.context
+        rows = bits.fixed(self._texts, self._tokenizer, context, len(self.held) * context)
+        return self._measure(self._state.params, rows)
 
     def snapshot(self) -> dict[str, Any]:
         """Returns parameters, the optimizer's memory, and the place in the texts."""
-        self._require_finite(0)
+        self._look()
         self._since = 0.0
-        state = self._kept(self._params, self._state)
-        return jax.tree.map(np.array, jax.device_get(state)) | self._place()
-
-    def _kept(self, params: Any, state: Any) -> dict[str, Any]:
-        leaves = jax.tree.leaves(state)
-        memory = {f"{n:03d}": leaf.reshape(-1) if not leaf.ndim else leaf
-                  for n, leaf in enumerate(leaves)}  # fmt: skip
-        return {"params": params, "optimizer": memory}
-
-    def _place(self) -> dict[str, Any]:
-        return {"position": position.position(self._loader)}
+        kept = jax.tree.map(np.array, jax.device_get(self._state.kept()))
+        self._saved = self._number
+        place = {"position": position.position(self._loader)}
+        return kept | place | {"step": np.array([self._number])}
 
     def shapes(self) -> Mapping[str, Any]:
         """Returns the shapes of the state."""
         shape = position.shape(self.config.data.loader)
-        kept = jax.eval_shape(lambda: self._kept(*self._initial()))
-        return kept | {"position": np.empty(shape, np.int64)}
+        place = {"position": np.empty(shape, np.int64), "step": np.empty(1, np.int64)}
+        return self._state.shapes() | place
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a snapshot."""
-        wanted = jax.eval_shape(self._initial)[1]
-        leaves, form = jax.tree.flatten(wanted)
-        memory = [jnp.asarray(state["optimizer"][f"{n:03d}"]) for n in range(len(leaves))]
-        shaped = [got.reshape(leaf.shape) for got, leaf in zip(memory, leaves, strict=True)]
-        self._params = jax.tree.map(jnp.asarray, dict(state["params"]))
-        self._state = jax.tree.unflatten(form, shaped)
-        self._loader = self._begin(np.asarray(state["position"]))
-        self._loss, self._since = None, 0.0
+        self._state.restore(state)
+        self._position = np.asarray(state["position"])
+        vars(self).pop("_loader", None)
+        self._number = self._saved = int(state["step"][0])
+        self._last, self._since = None, 0.0
+
+    def beginning(self, params: Any) -> dict[str, Any]:
+        """Returns the state of weights that others trained, as if all its steps were done."""
+        self._state.take(params)
+        kept = jax.tree.map(np.array, jax.device_get(self._state.kept()))
+        place = np.full(position.shape(self.config.data.loader), -1, np.int64)
+        place[0] = 0
+        return kept | {"position": place, "step": np.array([self.config.steps])}
 
     def score(self, record: Mapping[str, Any]) -> float | None:
         """Fewer bits are better."""
@@ -211,7 +285,8 @@ class Training(Job):
 
     def environment(self) -> Mapping[str, Any]:
         """Returns what the texts and the tokenizer are."""
-        data = {"texts": self._texts.digest, "tokenizer": self._tokenizer.digest}
+        data = {"tokenizer": self._tokenizer.digest}
+        data |= {} if self._texts is None else {"texts": self._texts.digest}
         return {"data": data, "parameters": operations.parameters(self._network)}
 
     def about(self) -> Mapping[str, Any]:
@@ -222,25 +297,17 @@ class Training(Job):
             "vocab_size": self._tokenizer.vocabulary,
             "parameters": operations.parameters(self._network),
             "flops_per_token": self._operations.whole,
+            "devices": self.devices,
         }
 
     def ended(self) -> Mapping[str, Any]:
-        """Returns how fast it was; shares of the peak are known of some cards."""
-        found: dict[str, Any] = {"params_sha256": tree.sha256(self._params)}
+        """Returns how fast it was, and which share of the peak that is, by both ways to count."""
+        found: dict[str, Any] = {"params_sha256": tree.sha256(self._state.params)}
         if (counted := self._timed - _WARM) <= 0:
             return found
         speed = counted * self.config.train.total_batch_size / self._spent
-        found["tokens_per_second"] = speed
-        if peak := operations.peak():
-            flops = self._operations
-            found |= {"mfu": speed * flops.whole / peak, "mfu_causal": speed * flops.causal / peak}
-            found["peak_flops"] = peak
-        return found
-
-
-def _stop(step: int | None, loss: float) -> NoReturn:
-    where = f"step {step}" if step else "the last step"
-    raise UsageError(
-        f"the loss is {loss} after {where}; lower the rates of `optimizer` or clip harder "
-        "(optimizer.grad_clip); what was saved before is kept"
-    )
+        flops, peak = self._operations, self._machine.flops * self.devices
+        return found | {
+            "tokens_per_second": speed, "mfu": speed * flops.whole / peak,
+            "mfu_causal": speed * flops.causal / peak, "peak_flops": peak,
+        }  # fmt: skip

@@ -19,11 +19,20 @@ from jfl.models.language.base import Computation, LanguageModel
 from jfl.models.language.block import Block
 from jfl.models.language.decoder import Family, assemble
 from jfl.models.language.feed_forward import SquaredRelu
+from jfl.models.language.hf_config import Fields
 from jfl.models.language.layers import Unscaled, beside, uniform
 from jfl.models.language.maker import Maker, Wrap, unwrapped
 
+MODEL_TYPES = ("nanochat",)
 _PER_LAYER, _HEAD = 64, 128
 _EMBEDDED, _HEAD_STD, _CAP = 1.0, 1e-3, 15.0
+
+
+_FIXED = {
+    "hidden_act": "relu2", "attention_bias": False, "attention_dropout": 0.0,
+    "tie_word_embeddings": False, "final_logit_softcapping": _CAP,
+}  # fmt: skip
+"""What transformers has as settings, and is always so."""
 
 
 class Config(base.Config):
@@ -152,3 +161,53 @@ class Attention(nnx.Module):
         three = beside((self.q, self.k, self.v), x, rngs)
         q, k, v = (part.reshape(*x.shape[:2], -1, self.size) for part in three)
         return self.norm(rotary.rotate(q, by)), self.norm(rotary.rotate(k, by)), v
+
+
+def from_hf(content: dict[str, Any]) -> Config:
+    """Reads a config.json of transformers.
+
+    Raises:
+        UsageError: it has something that is otherwise here.
+    """
+    fields = Fields(content, "nanochat")
+    for key, wanted in _FIXED.items():
+        fields.must_be(key, wanted)
+    width, heads = fields.take("hidden_size", 768), fields.take("num_attention_heads", 6)
+    fields.must_be("intermediate_size", 4 * width if isinstance(width, int) else None)
+    kv_heads = fields.take("num_key_value_heads", None)
+    # older versions of transformers have the base beside what stretches positions
+    rope = {"rope_theta": fields.take("rope_theta", 10000.0)} | fields.section("rope_parameters")
+    inner = fields.inside("rope_parameters", rope)
+    inner.must_be("rope_type", "default")
+    inner.must_be("partial_rotary_factor", 1.0)
+    settings = {
+        "name": "nanochat",
+        "depth": fields.take("num_hidden_layers", 12),
+        "vocabulary": fields.take("vocab_size", 50304),
+        "context": fields.take("max_position_embeddings", 2048),
+        "width": width,
+        "heads": heads,
+        "kv_heads": heads if kv_heads is None else kv_heads,
+        "theta": inner.take("rope_theta", 10000.0),
+        "norm_epsilon": fields.take("rms_norm_eps", 1e-6),
+    }
+    fields.take("initializer_range", None)
+    inner.require_nothing_left()
+    return fields.checked(Config, settings)
+
+
+def to_hf(config: Config) -> dict[str, Any]:
+    """Returns a config.json for transformers."""
+    return {
+        "architectures": ["NanoChatForCausalLM"],
+        "model_type": "nanochat",
+        "vocab_size": config.vocabulary,
+        "max_position_embeddings": config.context,
+        "hidden_size": config.width,
+        "intermediate_size": 4 * config.width,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "rms_norm_eps": config.norm_epsilon,
+        "rope_parameters": {"rope_type": "default", "rope_theta": config.theta},
+    } | _FIXED

@@ -22,7 +22,7 @@ _PARTS = ("embed", "layers", "norm", HEAD)
 
 
 def sized(config: languages.Config, vocabulary: int, window: int) -> languages.Config:
-    """Returns the settings for texts of a tokenizer; what is not set is as the texts need it.
+    """Returns the settings for texts of a tokenizer; a size that is None is as the texts need it.
 
     Args:
         config: of the network.
@@ -33,7 +33,7 @@ def sized(config: languages.Config, vocabulary: int, window: int) -> languages.C
         UsageError: one that is set is too small.
     """
     needs = {"vocabulary": vocabulary, "context": window}
-    given = {name: getattr(config, name) for name in needs if name in config.model_fields_set}
+    given = {name: size for name in needs if (size := getattr(config, name)) is not None}
     for name, value in given.items():
         if value < needs[name]:
             raise UsageError(

@@ -234,7 +234,7 @@ def test_settings_that_are_left_out_are_as_the_texts_need_them(ready: Federation
     network = ready.experiment.model
     assert (network.vocabulary, network.context) == (261, 12)
     assert ready.model.input_shape == (13,)
-    small = type(network)(vocabulary=10)
+    small = network.model_copy(update={"vocabulary": 10})
     with pytest.raises(UsageError, match="leave it out"):
         next_token.sized(small, 20, 4)
 

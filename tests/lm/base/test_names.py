@@ -36,10 +36,10 @@ def test_a_python_config_is_read_and_words_go_over_it(tmp_path):
     assert (config.name, config.depth, config.context, config.seed) == ("stable_26gb", 8, 2048, 3)
     train, optimizer = config.train, config.optimizer
     assert (train.device_batch_size, train.total_batch_size) == (8, 262144)
-    assert (config.evaluate.every, config.data.dir) == (50, "texts")
+    assert (config.evaluate.every, config.sample.every, config.data.dir) == (50, 100, "texts")
     rates = optimizer.embedding_lr, optimizer.unembedding_lr, optimizer.matrix_lr
     assert (*rates, optimizer.weight_decay, optimizer.grad_clip) == (0.2, 0.004, 0.02, 0.0, 1.0)
-    assert [note.split(":")[0] for note in notes] == ["sample_every", "use_dummy_wandb"]
+    assert [note.split(":")[0] for note in notes] == ["use_dummy_wandb"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import pytest
 
 from jfl.errors import DataError
 from jfl.lm.data import source
+from jfl.lm.tokenizer import training
+from tests.lm import base_runs
 from tests.lm.data import made
 
 
@@ -47,3 +49,48 @@ def test_sets_are_written_once_and_a_part_is_held_back(tmp_path, monkeypatch):
     (train.files[0].parent / "validation.jsonl").write_text(json.dumps({"text": "kept"}) + "\n")
     assert [d.content for d in source.find(config)[1].documents()] == ["kept"]
     assert loaded[:2] == [("austen", str(tmp_path)), ("brown", str(tmp_path))]
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        ({"a": [], "b": ["x" * 99]}, r"a\.jsonl holds no text; put some there$"),
+        ({"a": ["y" * 99], "b": []}, r"b\.jsonl holds no text; put some there$"),
+        ({"a": ["z" * 99]}, r"a\.jsonl is the only file of texts"),
+    ],
+)
+def test_shards_that_are_empty_or_too_few_are_one_sentence(tmp_path, texts, said):
+    (tmp_path / "texts").mkdir()
+    for name, documents in texts.items():
+        lines = [json.dumps({"text": text}) + "\n" for text in documents]
+        (tmp_path / "texts" / f"{name}.jsonl").write_text("".join(lines))
+    training.train(["a b c d"] * 3, 265).save(tmp_path / "tokenizer")
+    with pytest.raises(DataError, match=said) as caught:
+        job = base_runs.job(
+            tmp_path, f"tokenizer.path={tmp_path / 'tokenizer'}", "train.total_batch_size=32"
+        )
+        next(job._loader)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_document_is_enough_to_train_on(tmp_path):
+    (tmp_path / "texts").mkdir()
+    for name in "ab":
+        line = json.dumps({"text": "one two three " * 9}) + "\n"
+        (tmp_path / "texts" / f"{name}.jsonl").write_text(line)
+    training.train(["a b c d"] * 3, 265).save(tmp_path / "tokenizer")
+    words = f"tokenizer.path={tmp_path / 'tokenizer'}", "train.total_batch_size=32"
+    for loader in ("flat", "best_fit"):
+        rows = next(base_runs.job(tmp_path, *words, f"data.loader={loader}")._loader)
+        assert rows.shape == (2, 17)
+
+
+def test_a_table_without_the_column_is_one_sentence(tmp_path):
+    tables = pytest.importorskip("pyarrow.parquet")
+    arrow = pytest.importorskip("pyarrow")
+    (tmp_path / "texts").mkdir()
+    for name in "ab":
+        rows = arrow.table({"body": ["one two three"] * 9})
+        tables.write_table(rows, tmp_path / "texts" / f"{name}.parquet")
+    with pytest.raises(DataError, match=r"has no column 'text'; there are: body"):
+        base_runs.job(tmp_path)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from pydantic import Field
 
+from jfl.config import Switch
 from jfl.runs.job import Done, Job, Stepped
 
 SCORE = "valid_loss"
@@ -24,6 +25,8 @@ class Config(Stepped):
     """Of the descent."""
     at_once: int = Field(default=1, ge=1)
     """Steps that one call covers."""
+    saves_first: Switch = False
+    """Save before each evaluation."""
     pause: float = Field(default=0.0, ge=0)
     """Seconds after each call, for who wants to interrupt it."""
 
@@ -40,6 +43,7 @@ class Counting(Job):
 
     def __init__(self, config: Config) -> None:
         self.config, self._key = config, jax.random.key(config.seed)
+        self.saves_first = config.saves_first
         self._point = jax.random.normal(jax.random.fold_in(self._key, 0), (8,))
 
     def step(self, number: int, until: int) -> Done:
