@@ -158,9 +158,7 @@ def heads(
 
 
 def suite(name: str, cores: int) -> Sequence[AnyCase]:
-    """Returns the cases of one of NAMES; all leaves out quick, and what needs data, an extra or a
-    card.
-    """
+    """Returns the cases of one of NAMES; all leaves out what needs data, an extra or a card."""
     rounds: tuple[Method, ...] = get_args(Method)
     variants = [(loop, low) for loop in set(plans.LOOPS.values()) for low in get_args(Lowering)]
     suites: dict[str, Sequence[AnyCase]] = {

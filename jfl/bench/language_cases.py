@@ -41,6 +41,13 @@ class LoraStep:
 
 
 @dataclass(frozen=True)
+class FederatedLoraStep(LoraStep):
+    """The same as a step of several clients of a federation, one after another."""
+
+    module: ClassVar[str] = "federated_lora"
+
+
+@dataclass(frozen=True)
 class Generation:
     """The most likely tokens after prompts of `batch` texts; where `tokens` is 0, the prompts.
 
@@ -90,6 +97,7 @@ class Pretraining:
 
     module: ClassVar[str] = "pretraining"
     pairs: ClassVar[int] = 7
+    beside: ClassVar[None] = None
 
     @property
     def script(self) -> str | None:
@@ -116,6 +124,7 @@ LanguageCase = LoraStep | Generation | Pretraining
 
 LM = (
     LoraStep("lora/gpt2-small", batch=2, length=128),
+    FederatedLoraStep("federated-lora/gpt2-small", batch=2, length=128),
     Generation("decode/smollm2-135m/1", batch=1, prompt=64, tokens=32),
     Generation("decode/smollm2-135m/8", batch=8, prompt=64, tokens=32),
     Generation("prefill/smollm2-135m", batch=1, prompt=512, tokens=0),

@@ -27,8 +27,8 @@ def case(spec: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, float
     meshes.start(spec["device"], 1)
     batch, length, half = spec["batch"], spec["length"], spec["half"]
     network = nanochat.Config(depth=spec["depth"], vocabulary=spec["vocabulary"], context=length)
-    how = {"dtype": "bf16", "attention": "cudnn"} if half else {}
-    model = languages.build(network, Computation(**how))
+    how = Computation(dtype="bf16", attention="cudnn") if half else Computation()
+    model = languages.build(network, how)
     products = jnp.bfloat16 if half else jnp.float32
     optimizer = language.optimizer(language.Config(), network.width, STEPS, products)
     state = State(model, optimizer, Placement(1, 1), jax.random.key(0))

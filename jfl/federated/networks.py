@@ -1,6 +1,7 @@
 """The network of a federation: one that classifies, or one of language that tells what follows."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 from pydantic import Field, create_model
@@ -46,7 +47,8 @@ def _sized(own: type[languages.Config]) -> type[languages.Config]:
         size: (int | None, Field(default=None, ge=1, le=1 << 24, description=said))
         for size, said in _SIZES.items()
     }
-    return create_model(own.__name__, __base__=own, __module__=own.__module__, **sizes)
+    made: Any = create_model  # whose type does not know fields by name
+    return made(own.__name__, __base__=own, __module__=own.__module__, **sizes)
 
 
 def fitted(config: Config, dataset: Dataset) -> Config:

@@ -60,5 +60,5 @@ def test_an_epoch_ends_and_no_text_is_one_sentence(tmp_path):
     rows = list(BestFit(texts, BYTES, 1, 9, epochs=1))
     assert len(rows) == 2
     (tmp_path / "shards" / "shard_00000.jsonl").write_text("\n\n")
-    with pytest.raises(DataError, match="holds? no text"):
+    with pytest.raises(DataError, match=r"holds? no text"):
         next(BestFit(texts, BYTES, 1, 9))

@@ -65,11 +65,9 @@ def test_shards_that_are_empty_or_too_few_are_one_sentence(tmp_path, texts, said
         lines = [json.dumps({"text": text}) + "\n" for text in documents]
         (tmp_path / "texts" / f"{name}.jsonl").write_text("".join(lines))
     training.train(["a b c d"] * 3, 265).save(tmp_path / "tokenizer")
+    words = f"tokenizer.path={tmp_path / 'tokenizer'}", "train.total_batch_size=32"
     with pytest.raises(DataError, match=said) as caught:
-        job = base_runs.job(
-            tmp_path, f"tokenizer.path={tmp_path / 'tokenizer'}", "train.total_batch_size=32"
-        )
-        next(job._loader)
+        next(base_runs.job(tmp_path, *words)._loader)
     assert "\n" not in str(caught.value)
 
 
