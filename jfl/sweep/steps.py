@@ -19,8 +19,10 @@ from jfl.sweep.config import Asked
 from jfl.sweep.folder import OUTPUT, SweepFolder, missing
 
 CONFIG = "cell.yaml"  # not config.yaml: that would make the folder of a cell a run
-_FREE = ("data.cache", "plugins")
+_FREE = ("data.cache", "checkpoint.best", "plugins")
 """Starts of keys that may differ between a cell and its run: where things are."""
+_DECIDED = ("model.", "adapter.targets")
+"""Starts of keys that, where they are none, follow from the data once a run begins."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ def require_alike(run: Path, settings: Config, kind: Kind) -> None:
         UsageError: the first key that differs, with the remedy.
     """
     changed = changed_keys(kind.saved(run / "config.yaml"), settings)
-    other = [key for key in changed if not key.startswith(_FREE)]
+    asked = config.flat(settings.model_dump(mode="json"))
+    left = {key for key in asked if key.startswith(_DECIDED) and asked[key] is None}
+    other = [key for key in changed if key not in left and not key.startswith(_FREE)]
     if other:
         raise UsageError(
             f"{run} was made with another {other[0]} than its sweep has now; move the run "
