@@ -8,7 +8,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,8 @@ def case(spec: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, float
     from jfl.split.wire import extra
 
     extra.require()
+    from jfl.split.wire import raw
+
     meshes.start(spec["device"], 1)
     network, params, rows = unsplit.drawn(spec)
     first, last = spec["cut"]
@@ -45,7 +46,7 @@ def case(spec: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, float
     opened = Source(gpt2.to_hf(network), network, cut, cuts.split(params, cut), None, "")
     del params
     step, traffic, trained = _client(spec, opened, rows, _server(spec, opened))
-    echo = _echo()
+    echo = raw.echo()
 
     def times() -> Iterator[dict[str, float]]:
         while True:
@@ -57,7 +58,7 @@ def case(spec: dict[str, Any]) -> tuple[dict[str, Any], Iterator[dict[str, float
             yield {
                 "seconds": taken, "peak_rss_mb": peak_rss_mb(), "wire_bytes": sent,
                 "wire_seconds": traffic.waited - waited - traffic.server + computed,
-                "raw_seconds": echo(sent // (2 * _CALLS)),
+                "raw_seconds": echo(sent // (2 * _CALLS), _CALLS),
             }  # fmt: skip
 
     step()
@@ -126,43 +127,3 @@ def _client(
         jax.block_until_ready(held)
 
     return step, remote.traffic, tree.size(drawn)
-
-
-def _echo() -> Callable[[int], float]:
-    """Returns what sends some bytes to and fro as often as a step does, and says how long it took.
-
-    Pieces are as large as those of split learning.
-    """
-    import grpc
-
-    from jfl.split.wire import frames
-
-    handlers = {
-        "Whole": grpc.unary_unary_rpc_method_handler(lambda content, _: content),
-        "Pieces": grpc.stream_stream_rpc_method_handler(lambda pieces, _: iter(list(pieces))),
-    }
-    most = (("grpc.max_receive_message_length", 2 * frames.WHOLE),)
-    handler = grpc.method_handlers_generic_handler("raw", handlers)
-    server = grpc.server(ThreadPoolExecutor(2), [handler], options=most)
-    port = server.add_insecure_port("127.0.0.1:0")
-    channel = grpc.insecure_channel(f"127.0.0.1:{port}", most)
-    server.start()
-    whole, pieces = channel.unary_unary("/raw/Whole"), channel.stream_stream("/raw/Pieces")
-
-    def once(size: int) -> None:
-        if size <= frames.WHOLE:
-            whole(bytes(size))
-            return
-        content = [bytes(min(frames.PIECE, size - at)) for at in range(0, size, frames.PIECE)]
-        for _ in pieces(iter(content)):
-            pass
-
-    def echo(size: int, held: Any = server) -> float:
-        del held  # a server that nobody holds ends
-        started = time.perf_counter()
-        for _ in range(_CALLS):
-            once(size)
-        return time.perf_counter() - started
-
-    echo(1 << 20)
-    return echo
