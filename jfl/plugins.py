@@ -70,6 +70,7 @@ _NOT_PLUGINS = {
     "llama_hf",
     "maker",
     "next_token",
+    "opened",
     "places",
     "recurrence",
     "rotary",

@@ -270,7 +270,7 @@ def test_every_experiment_says_how_long_it_takes_and_what_comes_out(path: Path) 
             [file.removeprefix("configs/") for file in files],
             [word for word in words.split() if "=" in word],
         )
-        assert loaded.clients in (10, 20)
+        assert loaded.clients in (1, 10, 15, 20)
 
 
 def test_the_ready_grid_is_made_of_few_pieces() -> None:

@@ -35,14 +35,14 @@ class Traffic:
         """Returns what comes back from clients that trained."""
         return len(trained) * self.other + self._factors(trained)
 
-    def down(self, cohort: Ids, trained: Ids) -> int:
+    def down(self, cohort: Ids, trained: Int[np.ndarray, " T"]) -> int:
         """Returns what goes to a cohort, of which some trained."""
         if not self.sums:
             return len(cohort) * self.other + self._factors(cohort)
         added = min(self._factors(trained), self.sums + self.factors)
         return len(cohort) * (self.other + added)
 
-    def _factors(self, clients: Ids) -> int:
+    def _factors(self, clients: Int[np.ndarray, " n"]) -> int:
         if not self.shares:
             return len(clients) * self.factors
         return round(sum(self.factors * self.shares[client] for client in clients))

@@ -126,7 +126,7 @@ def test_models_of_images_say_that_they_take_no_texts(tmp_path, model):
     settings = [f"data={{name: imdb, dir: {tmp_path}}}", f"model={model}", "partition=iid",
                 "algorithm=fedavg", "clients=1"]  # fmt: skip
     with pytest.raises(
-        UsageError, match=f"imdb holds texts as word numbers, and model.name={model} takes images"
+        UsageError, match=f"IMDB reviews holds texts .*, and model.name={model} takes images"
     ):
         federation.prepare(experiment.load([], settings))
 

@@ -55,7 +55,7 @@ def config(place: Path, **changes: Any) -> str:
 
 def job(place: Path, *words: str, **changes: Any) -> Any:
     """A training that was put together; nothing is computed."""
-    kind = kinds.named("lm.base")
+    kind = kinds.asked({"kind": "lm.base"})
     return kind.build(kind.load([config(place, **changes)], words))
 
 

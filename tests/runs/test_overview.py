@@ -40,6 +40,7 @@ def test_a_run_is_described_from_its_files(tmp_path: Path) -> None:
         "state": "finished",
         "kind": "federated",
         "unit": "round",
+        "metric": "test_accuracy",
         "algorithm": "fedavg",
         "data": "mnist",
         "embedded": True,

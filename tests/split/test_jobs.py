@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from jfl.runs import lock, overview
 from tests import command_line
 from tests.split import processes, servers
 
@@ -35,7 +36,7 @@ def test_both_ends_as_runs(tmp_path: Path) -> None:
         begun = command_line.jfl(*train, cwd=tmp_path)
         assert begun.code == 0, begun.err
         client = processes.until(tmp_path, "outputs/split/*", 10)
-        while not (client / "result.json").exists():
+        while not overview.closed(client) or lock.holder(client) is not None:
             assert time.monotonic() < late
             time.sleep(0.05)
         listed = {row["run"]: row for row in warm(tmp_path, "runs", "--json").answer["items"]}

@@ -21,6 +21,7 @@ from tests.federated.language import talks
 from tests.interop.networks import quiet
 
 LLAMA = "{name: llama, width: 16, layers: 2, heads: 2, kv_heads: 1, inner: 24, tied: false}"
+SLOWLY = "train.learning_rate=0.01"  # or rounding would grow
 ADAPTER = ("adapter={rank: 2, trains: [head]}",)
 METHODS = [
     pytest.param(
@@ -106,7 +107,7 @@ def test_metrics_are_those_of_all_tokens_and_of_each_client(ready: Federation) -
 
 @pytest.mark.parametrize(("method", "adapter"), METHODS)
 def test_every_method_learns(texts: Path, method: str, adapter: tuple[str, ...]) -> None:
-    plain = ("train={optimizer: sgd, learning_rate: 0.5, clip: 1.0}",)
+    plain = ("train={optimizer: sgd, momentum: 0, learning_rate: 0.5, clip: 1.0}",)
     words = (f"algorithm={method}", *adapter, *(plain if method == "scaffold" else ()))
     federation = talks.prepare(texts, *words, network=LLAMA)
     rounds = Rounds(federation)
@@ -120,7 +121,7 @@ def test_every_method_learns(texts: Path, method: str, adapter: tuple[str, ...])
 def test_blocks_of_clients_compute_what_each_does_alone(texts: Path) -> None:
     found = {}
     for loop in ("map", "vmap"):
-        words = "algorithm=local", f"plan.loop={loop}", "adapter={rank: 2}"
+        words = "algorithm=local", f"plan.loop={loop}", "adapter={rank: 2}", SLOWLY
         rounds = Rounds(talks.prepare(texts, *words))
         rounds.step(1)
         found[loop] = tree.paths(rounds.snapshot()["own"]["params"])

@@ -51,7 +51,7 @@ def test_killed_and_resumed_it_ends_in_the_same_bits(tmp_path):
     assert found.code == 0, found.err
     assert found.answer["valid_bpb"] == pytest.approx(straight["bpb"])
     assert 0 < found.answer["train_bpb"] < 4
-    assert jfl("lm", "base-loss", cwd=folder).error.startswith("give the folder of one run")
+    assert jfl("lm", "base-loss", cwd=folder).error.startswith("name a run, as in ")
     assert "bpb" in jfl("eval", str(run), "--json", cwd=folder).answer
 
 

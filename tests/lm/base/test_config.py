@@ -17,7 +17,7 @@ SMALL = {
 
 @pytest.mark.parametrize("path", sorted((configs.packaged_configs() / "lm").glob("*.yaml")))
 def test_packaged_configs_are_whole(path):
-    config = kinds.named("lm.base").load([str(path)], [])
+    config = kinds.asked({"kind": "lm.base"}).load([str(path)], [])
     assert config.name == path.stem
     assert config.steps > 0
 
