@@ -159,6 +159,7 @@ def test_a_text_that_is_no_utf8(tmp_path: Path) -> None:
         talks.prepare(tmp_path / "bad", "algorithm=fedavg")
 
 
+@pytest.mark.slow
 def test_a_run_on_a_base_from_end_to_end(texts: Path, tmp_path: Path) -> None:
     words = [talks.file(texts, tmp_path / "talks.yaml"), "plan.devices=1"]
     pretrained = [*words, "clients=1", "partition=iid", "algorithm=fedavg", "rounds=2"]
@@ -286,7 +287,13 @@ def test_networks_and_adapters_go_out_as_folders(texts: Path, tmp_path: Path) ->
         ("model.width=32", "is a network with width=16"),
     ):
         refused = warm(
-            "train", *words, "--lora", "adapter.base=adapters/base", change, cwd=tmp_path
+            "train",
+            *words,
+            "algorithm=fedavg",
+            "--lora",
+            "adapter.base=adapters/base",
+            change,
+            cwd=tmp_path,
         )
         assert (refused.code, said in refused.err) == (4, True), refused.err
     refused = warm("convert", run, "a.safetensors", "--client", "0", cwd=tmp_path)
