@@ -18,9 +18,13 @@ GPT2 = "{name: gpt2, vocabulary: 50257, context: 1024, attention_dropout: 0, emb
 
 
 @pytest.mark.release
-@pytest.mark.parametrize("targets", ["[qkv]", "[layers.*]"])
-def test_one_base_all_adapters_and_one_client(tmp_path: Path, targets: str) -> None:
-    """Live arrays and compiled temporaries of FedFomo, by XLA's own count, within 10 %."""
+@pytest.mark.parametrize(("targets", "stacks"), [("[qkv]", 1), ("[layers.*]", 2)])
+def test_one_base_all_adapters_and_one_client(tmp_path: Path, targets: str, stacks: int) -> None:
+    """Live arrays and compiled temporaries of FedFomo, by XLA's own count, within 10 %.
+
+    FedFomo keeps two adapters of each client, the trained one and the mix that training started
+    from; beside peft's own targets the second is no tenth of the whole.
+    """
     letters, rng = list("abcdefgh \n"), np.random.default_rng(0)
     for client in range(CLIENTS):
         (tmp_path / f"{client:02}.txt").write_text("".join(rng.choice(letters, 8 * WINDOW)))
@@ -41,8 +45,10 @@ def test_one_base_all_adapters_and_one_client(tmp_path: Path, targets: str) -> N
         base = tree.nbytes(federation.client.frozen["base"])
         adapter = tree.nbytes(federation.begun)
         whole, alone = _round(rounds), _alone(federation)
-    wanted = base + CLIENTS * adapter + alone
-    assert live + whole < 1.1 * wanted
+    wanted = base + stacks * CLIENTS * adapter + alone
+    sizes = [round(size / 2**20) for size in (live, whole, base, adapter, alone)]
+    assert live + whole < 1.1 * wanted, sizes
+    assert live + whole > 0.99 * wanted, sizes
 
 
 def _round(rounds: Rounds) -> int:
@@ -53,21 +59,24 @@ def _round(rounds: Rounds) -> int:
     peers, _ = rounds._peers(needs, np.argsort(needs.cohort))
     assert rounds._store is not None
     given = rounds.shared, rounds._store.take(ids), peers, data, jax.random.key(0)
-    return _temporaries(rounds._round.lower(federation.client, *given))
+    return _temporaries(federation.algorithm.round, federation.client, *given)
 
 
 def _alone(federation: Any) -> int:
     """Bytes of temporaries of one client's training."""
     data = federation.round_data(np.arange(CLIENTS), 1)
     rows = jax.tree.map(lambda leaf: leaf[0], data.train_rows)
-    fit = jax.jit(
-        lambda client, *given: client.fit(*given), compiler_options=compiled.options("cpu")
-    )
     adapter = jax.tree.map(jnp.asarray, federation.begun)
     given = adapter, data.samples, rows, jax.random.key(0), data.learning_rate
-    return _temporaries(fit.lower(federation.client, *given))
+    return _temporaries(lambda client, *given: client.fit(*given), federation.client, *given)
 
 
-def _temporaries(lowered: Any) -> int:
-    analysis = lowered.compile().memory_analysis()
-    return analysis.temp_size_in_bytes
+def _temporaries(function: Any, *given: Any) -> int:
+    """Bytes that a compiled function needs beside what it is given and what it returns."""
+    leaves, form = jax.tree.flatten(given)  # what describes arguments is no array of a Peers
+
+    def flat(*leaves: Any) -> Any:
+        return function(*jax.tree.unflatten(form, leaves))
+
+    made = jax.jit(flat, compiler_options=compiled.options("cpu")).lower(*leaves).compile()
+    return made.memory_analysis().temp_size_in_bytes
